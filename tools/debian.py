@@ -1,0 +1,174 @@
+"""Debian packages unpacked into a folder of ours, with the machine's own mirror and keys.
+
+apt works here with private folders, needs no root and changes nothing of the system: only the
+addresses and keyrings are read from /etc/apt. What it trusts is what the machine trusts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tools.trouble import Trouble
+
+ETC = Path("/etc/apt")
+TIMEOUT = 180  # seconds for one call of apt-get; an update over a slow line takes about 30
+
+CONFIGURATION = """\
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear Acquire::IndexTargets::deb::DEP-11;
+#clear Acquire::IndexTargets::deb::Contents-deb;
+APT::Sandbox::User "";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::Retries "2";
+Acquire::http::Timeout "30";
+Dir::Etc::sourcelist "{folder}/archive.sources";
+Dir::Etc::sourceparts "-";
+Dir::Etc::preferences "-";
+Dir::Etc::preferencesparts "-";
+Dir::State::lists "{folder}/lists";
+Dir::Cache "{folder}/cache";
+"""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive of packages, as /etc/apt names it."""
+
+    uri: str
+    suite: str
+    components: str  # separated by spaces
+    signed_by: str  # keyring file or key block; empty: whatever the machine trusts
+
+    def stanza(self) -> str:
+        lines = ["Types: deb", f"URIs: {self.uri}", f"Suites: {self.suite}"]
+        lines.append(f"Components: {self.components}")
+        if self.signed_by:
+            lines.append(f"Signed-By: {self.signed_by}")
+        return "\n".join(lines) + "\n"
+
+
+def unpack(package: str, *, suite: str | None, into: Path) -> None:
+    """Leave the package's files under `into`; None takes it from the suite the machine runs.
+
+    The first archive that has the package serves it. Raises Trouble if none does.
+    """
+    if shutil.which("apt-get") is None:
+        raise _missing(package, "there is no apt-get on this machine")
+    complaints = []
+    for archive in archives():
+        wanted = replace(archive, suite=suite) if suite else archive
+        complaint = _unpack_from(wanted, package, into)
+        if complaint is None:
+            return
+        complaints.append(f"{wanted.suite}: {complaint}")
+    raise _missing(package, "; ".join(complaints) or f"no Debian archive named in {ETC}")
+
+
+def archives(etc: Path = ETC) -> list[Archive]:
+    """The machine's archives that have a `main`, without the ones for security updates."""
+    found = []
+    for file in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]:
+        if file.suffix == ".sources":
+            found += list(stanzas(file.read_text()))
+        elif file.suffix == ".list" and file.is_file():
+            found += list(lines(file.read_text()))
+    usable = [a for a in found if "main" in a.components.split() and "security" not in a.suite]
+    return sorted(dict.fromkeys(usable), key=lambda a: "-" in a.suite)  # bookworm, then -updates
+
+
+def stanzas(text: str) -> Iterator[Archive]:
+    """The archives of a *.sources file (deb822)."""
+    for paragraph in text.replace("\r", "").split("\n\n"):
+        fields = _fields(paragraph)
+        if fields.get("enabled", "yes") == "no" or "deb" not in fields.get("types", "").split():
+            continue
+        for uri in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                components = fields.get("components", "")
+                yield Archive(uri, suite, components, fields.get("signed-by", ""))
+
+
+def lines(text: str) -> Iterator[Archive]:
+    """The archives of a *.list file (one a line)."""
+    for line in text.splitlines():
+        kind, _, rest = line.partition("#")[0].strip().partition(" ")
+        if kind != "deb":
+            continue
+        options, rest = "", rest.strip()
+        if rest.startswith("["):
+            options, _, rest = rest[1:].partition("]")
+        keyrings = [o[10:] for o in options.split() if o.lower().startswith("signed-by=")]
+        words = rest.split()
+        if len(words) > 2:
+            yield Archive(words[0], words[1], " ".join(words[2:]), "".join(keyrings))
+
+
+def _fields(paragraph: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    name = ""
+    for line in paragraph.splitlines():
+        if line.startswith("#"):
+            continue
+        if line[:1] in (" ", "\t"):
+            fields[name] = fields.get(name, "") + "\n" + line
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            name = name.lower()
+            fields[name] = value.strip()
+    return fields
+
+
+def _unpack_from(archive: Archive, package: str, into: Path) -> str | None:
+    """None when it worked, else what apt or dpkg said last."""
+    with tempfile.TemporaryDirectory(prefix="apt-", dir=into.parent) as name:
+        folder = Path(name)
+        for part in ("lists/partial", "cache/archives/partial", "got"):
+            (folder / part).mkdir(parents=True)
+        (folder / "archive.sources").write_text(archive.stanza())
+        (folder / "apt.conf").write_text(CONFIGURATION.format(folder=folder))
+        apt = ["apt-get", "-qq", "-c", str(folder / "apt.conf")]
+        complaint = _call([*apt, "update"], folder) or _call(
+            [*apt, "download", package], folder / "got"
+        )
+        if complaint:
+            return complaint
+        packages = [str(file) for file in (folder / "got").glob("*.deb")]
+        return _call(["dpkg", "-x", *packages, str(into)], folder)
+
+
+def _missing(package: str, found: str) -> Trouble:
+    return Trouble(
+        wanted=f"the Debian package {package}",
+        found=found,
+        remedy=f"install {package} yourself, or mend the machine's apt configuration",
+    )
+
+
+def _call(argv: list[str], folder: Path) -> str | None:
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except OSError:
+        return f"there is no {argv[0]} on this machine"
+    except subprocess.TimeoutExpired:
+        return f"{argv[0]} gave no answer within {TIMEOUT} seconds"
+    if done.returncode == 0:
+        return None
+    said = [line for line in done.stdout.splitlines() if line.strip()]
+    return said[-1] if said else f"{argv[0]} ended with {done.returncode}"
