@@ -1,0 +1,17 @@
+"""Ids of rows: UUID version 7 (RFC 9562, 5.7), so that they sort by the time they were made."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+
+
+def new_id() -> uuid.UUID:
+    """48 bits of milliseconds since 1970, then 74 random bits."""
+    moment = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    number = (moment << 80) | (random & ((1 << 80) - 1))
+    number = (number & ~(0xF << 76)) | (0x7 << 76)
+    number = (number & ~(0x3 << 62)) | (0x2 << 62)
+    return uuid.UUID(int=number)

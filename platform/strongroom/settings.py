@@ -1,0 +1,136 @@
+"""All settings, read once; every problem is listed at once, with its remedy.
+
+Two sources: the `stack.json` of an embedded stack's home, or `STRONGROOM_*` variables, where a
+twin `NAME_FILE` names a file that holds the value.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from strongroom.db import Role
+from strongroom.errors import BadValue
+from strongroom.storage import Credentials
+
+
+class BadSettings(BadValue):
+    """One or more settings are missing or cannot be used."""
+
+    code = "bad-settings"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process needs to know to take part."""
+
+    databases: Mapping[Role, str] = field(repr=False)  # SQLAlchemy URLs
+    broker: str = field(repr=False)  # redis://… or amqp://…
+    regions: Mapping[str, Credentials] = field(repr=False)  # by region name: who may AssumeRole
+    keys: Path  # folder of the local key store, outside the database
+    work: Path  # caches, scratch space; private to us
+    home: Path | None = None  # folder of an embedded stack; sources inside it are refused
+    demo: bool = False  # only then may the clock be shifted
+    shift: timedelta = timedelta(0)
+    web: str = "http://127.0.0.1:8080"  # where the pages are
+    restic: str = "restic"  # the program; one beside our Python wins over PATH
+    small_bytes: int = 64 * 1024 * 1024  # up to here a tenant's stages run in one task
+
+
+def from_stack(stack: Mapping[str, Any]) -> Settings:
+    """Settings of a process beside an embedded stack, from its `stack.json`."""
+    home = Path(stack["home"])
+    return Settings(
+        databases={Role(role): url for role, url in stack["databases"].items()},
+        broker=stack["broker"],
+        regions={
+            name: Credentials(region["access_key"], region["secret_key"], None, None)
+            for name, region in stack["regions"].items()
+        },
+        keys=home / "keys",
+        work=home / "work",
+        home=home,
+        demo=(home / "demo").exists(),
+        shift=_shift(home),
+        web=stack.get("web", ""),
+        restic=_restic(),
+    )
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Settings of a production process. Raises BadSettings that lists every problem.
+
+    A process is given only what it needs: what is missing is refused when it is used.
+    """
+    reader = _Reader(environment)
+    databases = {role: reader.text(f"DATABASE_URL_{role.upper()}", default="") for role in Role}
+    settings = Settings(
+        databases={role: url for role, url in databases.items() if url},
+        broker=reader.text("BROKER_URL", default=""),
+        regions=reader.regions("REGIONS"),
+        keys=Path(reader.text("KEYS_FOLDER", default="/var/lib/strongroom/keys")),
+        work=Path(reader.text("WORK_FOLDER", default="/var/lib/strongroom/work")),
+        web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
+        restic=_restic(),
+    )
+    if reader.problems:
+        raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
+    return settings
+
+
+class _Reader:
+    """Reads variables and gathers what is wrong with them."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def text(self, name: str, *, default: str) -> str:
+        full = f"STRONGROOM_{name}"
+        if full in self._environment:
+            return self._environment[full]
+        if f"{full}_FILE" in self._environment:
+            path = Path(self._environment[f"{full}_FILE"])
+            try:
+                return path.read_text().strip()
+            except OSError as error:
+                self.problems.append(f"  {full}_FILE names {path}: {error.strerror}.")
+                return ""
+        return default
+
+    def regions(self, name: str) -> dict[str, Credentials]:
+        raw = self.text(name, default="")
+        if not raw:
+            return {}
+        try:
+            parsed = json.loads(raw)
+            return {
+                region: Credentials(entry["access_key"], entry["secret_key"], None, None)
+                for region, entry in parsed.items()
+            }
+        except (ValueError, KeyError, AttributeError, TypeError):
+            self.problems.append(
+                f"  STRONGROOM_{name} is not JSON of the form "
+                '{"region name": {"access_key": "…", "secret_key": "…"}}.'
+            )
+            return {}
+
+
+def _restic() -> str:
+    """The set-up puts restic beside the Python of its virtual environment."""
+    beside = Path(sys.executable).parent / "restic"
+    return str(beside) if beside.exists() else "restic"
+
+
+def _shift(home: Path) -> timedelta:
+    """A demo home may say how many seconds its business clock is ahead."""
+    marker = home / "demo"
+    if not marker.exists():
+        return timedelta(0)
+    text = marker.read_text().strip()
+    return timedelta(seconds=float(text)) if text else timedelta(0)
