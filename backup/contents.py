@@ -1,0 +1,117 @@
+"""Fills the catalogue from what was stored: restic's listing of a folder, a dump's manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text, update
+
+from backup import catalogue, repositories
+from backup.catalogue import Add, Entry
+from backup.models import Point, PointSource, Snapshot
+from backup.restic import commands
+from backup.restic.outputs import Entry as Listed
+from strongroom.db import Role
+from strongroom.errors import StrongroomError
+from strongroom.runtime import Runtime
+from strongroom.storage import Act
+
+LIST_SECONDS = 3600.0
+
+
+class NotListed(StrongroomError):
+    """No region that can be reached has the snapshot."""
+
+    code = "not-listed"
+
+
+def record(runtime: Runtime, tenant: UUID) -> int:
+    """Catalogue every point of the tenant that is not yet; gives how many sources of points.
+
+    In the order of their numbers; one that cannot be listed now holds back the later ones of its
+    source, and is tried again with the next point.
+    """
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        waiting = session.execute(
+            select(PointSource, Point.number)
+            .join(Point, Point.id == PointSource.point_id)
+            .where(PointSource.snapshot_id.is_not(None), PointSource.catalogued_at.is_(None))
+            .order_by(PointSource.source_id, Point.number)
+        ).all()
+    for part, number in waiting:
+        _record(runtime, part, number)
+    return len(waiting)
+
+
+def _record(runtime: Runtime, part: PointSource, number: int) -> None:
+    with runtime.database.session(Role.WORKER, tenant=part.tenant_id) as session:
+        session.execute(
+            text("select pg_advisory_xact_lock(hashtextextended(:key, 0))"),
+            {"key": f"catalogue:{part.source_id}"},
+        )
+        row = session.get_one(PointSource, part.id, with_for_update=True)
+        if row.catalogued_at is not None:
+            return
+        if not _same_as_before(session, part, number):
+            with catalogue.recording(session, part.source_id, number) as add:
+                if part.manifest is not None:
+                    _tables(part.manifest, add)
+                else:
+                    _files(runtime, part, add)
+        session.execute(
+            update(PointSource).where(PointSource.id == part.id).values(catalogued_at=runtime.now())
+        )
+
+
+def _same_as_before(session: Any, part: PointSource, number: int) -> bool:
+    """A point that shares its snapshot with the one before it adds nothing."""
+    before = session.execute(
+        select(PointSource.snapshot_id)
+        .join(Point, Point.id == PointSource.point_id)
+        .where(
+            PointSource.source_id == part.source_id,
+            PointSource.snapshot_id.is_not(None),
+            Point.number < number,
+        )
+        .order_by(Point.number.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return before is not None and before == part.snapshot_id
+
+
+def _tables(manifest: dict[str, Any], add: Add) -> None:
+    """A table is an entry; its size is its rows, and its content the sum over them."""
+    for table in manifest["tables"]:
+        path = f"/{table['schema']}/{table['name']}"
+        add(Entry(path, "table", table["rows"], None, f"{table['content']}:{table['definition']}"))
+
+
+def _files(runtime: Runtime, part: PointSource, add: Add) -> None:
+    """restic lists no content ids: size and time of change tell two states apart."""
+
+    def each(entry: Listed) -> None:
+        folder = entry.kind == "dir"
+        content = "" if folder else f"{entry.size}:{entry.mtime.isoformat()}"
+        changed = None if folder else entry.mtime
+        add(Entry(entry.path, entry.kind, entry.size, changed, content))
+
+    for site, restic_id in _places(runtime, part):
+        here = repositories.surroundings(runtime, site.row.id, seconds=LIST_SECONDS)
+        commands.ls(site.restic(Act.READ), here, restic_id, each)
+        return
+    raise NotListed("The snapshot lies nowhere any more; its paths cannot be listed.")
+
+
+def _places(runtime: Runtime, part: PointSource) -> list[tuple[repositories.Site, str]]:
+    with runtime.database.session(Role.WORKER, tenant=part.tenant_id) as session:
+        rows = session.execute(
+            select(Snapshot.repository_id, Snapshot.restic_id).where(
+                Snapshot.forgotten_at.is_(None),
+                (Snapshot.id == part.snapshot_id) | (Snapshot.origin_id == part.snapshot_id),
+            )
+        ).all()
+    return [
+        (repositories.site(runtime, part.tenant_id, row.repository_id), row.restic_id)
+        for row in rows
+    ]

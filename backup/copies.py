@@ -1,0 +1,167 @@
+"""Stage 2: bring a point to a further region."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backup import followers, leases, repositories
+from backup.founding import Within
+from backup.making import failure_of
+from backup.models import Copy, Repository, Snapshot
+from backup.repositories import RepositoryBusy, Site
+from backup.restic import commands
+from backup.states import CopyState
+from strongroom import owner, storage
+from strongroom.actors import WORKER
+from strongroom.db import Role
+from strongroom.dispatch import back_off
+from strongroom.errors import StrongroomError
+from strongroom.ids import new_id
+from strongroom.keeper import Held
+from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
+from strongroom.runtime import Runtime
+
+COPY_SECONDS = 12 * 3600.0
+BUSY_PAUSE = timedelta(seconds=5)
+PAUSE_MOST = timedelta(minutes=10)  # a region that is back gets its copies soon
+
+log = structlog.get_logger(__name__)
+
+
+class NoSource(StrongroomError):
+    """No region that can be reached has what is to be copied."""
+
+    code = "no-copy-source"
+
+
+def bring(runtime: Runtime, tenant: UUID, copy_id: UUID) -> Copy | None:
+    """Carry out a copy that waits; None when it is not there yet."""
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        copy = session.get(Copy, copy_id)
+        if copy is None:
+            log.warning("a doorbell named no copy of this tenant", copy=str(copy_id))
+            return None
+        fence = take(session, copy, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
+    if fence is None:
+        return None
+    with runtime.keeper.holding(copy, fence) as held:
+        try:
+            _bring(runtime, copy, held)
+        except Overtaken as error:
+            log.warning("a copy went on elsewhere", copy=str(copy_id), error=error.message)
+        except RepositoryBusy as error:
+            _again(runtime, copy, held, error)
+        except StrongroomError as error:
+            _again(runtime, copy, held, error)
+        else:
+            return copy
+        return None
+
+
+def _bring(runtime: Runtime, copy: Copy, held: Held) -> None:
+    with leases.leased(runtime, copy.tenant_id, copy.repository_id) as target:
+        with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+            roots = followers.missing_roots(session, copy.point_id, copy.repository_id)
+        if roots:
+            source, ids = _source(runtime, copy, list(roots))
+            _copy(runtime, copy, target, (source, ids))
+    now = runtime.now()
+    with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        row = session.get_one(Copy, copy.id)
+        values = {"stored_at": now, "owner": None, "lease_until": None, "failure": None}
+        move = Move(by=WORKER, at=now, reason=Reason("copied"), fence=held.fence, values=values)
+        advance(session, row, CopyState.STORED, move)
+        followers.want_proof(session, row, now=now)
+
+
+def _source(runtime: Runtime, copy: Copy, roots: list[UUID]) -> tuple[Site, dict[UUID, str]]:
+    """A region that has all of it and can be reached: the site, and restic's id for each root."""
+    with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        others = session.execute(
+            select(Repository.id).where(
+                Repository.tenant_id == copy.tenant_id, Repository.id != copy.repository_id
+            )
+        ).scalars()
+        found = [(each, _ids(session, each, roots)) for each in others]
+    for repository_id, ids in found:
+        if len(ids) < len(roots):
+            continue
+        site = repositories.site(runtime, copy.tenant_id, repository_id)
+        try:
+            storage.Store(site.region.address(), site.credentials(storage.Act.READ)).server_date()
+        except storage.Unreachable:
+            continue
+        return site, ids
+    raise NoSource(
+        "No region that can be reached now has this point. It is tried again; see "
+        "`strongroom region check`."
+    )
+
+
+def _ids(session: Session, repository_id: UUID, roots: list[UUID]) -> dict[UUID, str]:
+    rows = session.execute(
+        select(Snapshot).where(
+            Snapshot.repository_id == repository_id,
+            Snapshot.forgotten_at.is_(None),
+            Snapshot.id.in_(roots) | Snapshot.origin_id.in_(roots),
+        )
+    ).scalars()
+    return {row.origin_id or row.id: row.restic_id for row in rows}
+
+
+def _copy(
+    runtime: Runtime, copy: Copy, target: leases.Leased, what: tuple[Site, dict[UUID, str]]
+) -> None:
+    source, ids = what
+    copied = commands.copy(
+        source.restic(storage.Act.READ),
+        target.restic,
+        target.here(seconds=COPY_SECONDS),
+        list(ids.values()),
+        through=Within(source.store(storage.Act.READ), source.prefix),
+    )
+    by_original = {each.original: each.snapshot for each in copied}
+    with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        for root, restic_id in ids.items():
+            origin = session.get_one(Snapshot, root)
+            session.add(
+                Snapshot(
+                    id=new_id(),
+                    tenant_id=copy.tenant_id,
+                    source_id=origin.source_id,
+                    repository_id=copy.repository_id,
+                    origin_id=root,
+                    restic_id=by_original[restic_id].id,
+                    taken_at=origin.taken_at,
+                    bytes=origin.bytes,
+                    files=origin.files,
+                    added_bytes=origin.added_bytes,
+                )
+            )
+
+
+def _again(runtime: Runtime, copy: Copy, held: Held, error: StrongroomError) -> None:
+    """Try later, for as long as it takes: a region may be away for days."""
+    now = runtime.now()
+    busy = isinstance(error, RepositoryBusy)
+    pause = BUSY_PAUSE if busy else min(back_off(copy.attempt), PAUSE_MOST)
+    values = {
+        "due_at": now + pause,
+        "nudged_at": None,
+        "owner": None,
+        "lease_until": None,
+        "failure": failure_of(error),
+    }
+    move = Move(by=WORKER, at=now, reason=Reason(error.code), fence=held.fence, values=values)
+    try:
+        with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+            advance(session, session.get_one(Copy, copy.id), CopyState.WAITING, move)
+    except Overtaken:
+        log.warning("a copy went on elsewhere", copy=str(copy.id))
+    else:
+        log.warning("a copy has to wait", copy=str(copy.id), error=error.message)

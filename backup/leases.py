@@ -1,0 +1,122 @@
+"""Holding a repository: one worker at a time, ready to be written to.
+
+The lease in the database is the mutex; restic's own locks are only cleared under it. A lease is
+taken over when its holder is known to have ended, or when both the lease and every credential with
+delete rights that was given out under it have run out: a host that was stopped in the middle of a
+prune and woken later finds that it may delete nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from backup import acts, founding, repositories
+from backup.models import Act, Repository
+from backup.repositories import RepositoryBusy, Site
+from backup.restic.calls import Repository as ResticRepository
+from backup.restic.calls import Surroundings
+from backup.states import ActKind
+from strongroom import owner
+from strongroom.db import Role
+from strongroom.errors import StrongroomError
+from strongroom.keeper import Held
+from strongroom.lifecycle import LEASE, database_now
+from strongroom.runtime import Runtime
+from strongroom.storage import Act as Rights
+from strongroom.storage import Store
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Leased:
+    """A repository that is ours for now, made and tidy."""
+
+    site: Site
+    held: Held
+    restic: ResticRepository  # with the rights of a backup: adds, and deletes locks only
+    store: Store  # the same rights
+
+    def here(self, *, seconds: float) -> Surroundings:
+        """Where restic may run while the lease lasts."""
+        return repositories.surroundings(
+            self.site.runtime, self.site.row.id, seconds=seconds, stop=self.held.lost
+        )
+
+
+@contextmanager
+def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leased]:
+    """Hold the repository; raises RepositoryBusy at once when somebody else does.
+
+    It is made if it is new, and tidied if its last holder was lost.
+    """
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        row, fence = _take(session, repository_id)
+        act = acts.begin(session, row, (ActKind.LOCK_RELEASE, acts.LOCKS), runtime.now())
+    with runtime.keeper.holding(row, fence) as held:
+        try:
+            site = repositories.site(runtime, tenant, repository_id)
+            ready = _ready(site, held, act)
+            yield ready
+        except BaseException:
+            _release(runtime, held, {"unclean": True})
+            raise
+        _close_quietly(ready, act)
+        _release(runtime, held, {})
+
+
+def _ready(site: Site, held: Held, act: Act) -> Leased:
+    rights = site.credentials(Rights.BACKUP)
+    row = founding.make(site, held) if site.row.key_hint is None else site.row
+    site = Site(site.runtime, row, site.region, site.password)
+    store = Store(site.region.address(), rights)
+    leased = Leased(site, held, site.restic_with(rights), store)
+    if row.unclean:
+        founding.tidy(site, held, but=act.id)
+    return leased
+
+
+def _close_quietly(leased: Leased, act: Act) -> None:
+    """Record the released locks; if the region is away now, the next holder does it."""
+    try:
+        acts.close(leased.site, act, store=leased.store)
+    except StrongroomError as error:
+        log.warning("an act was left open", act=str(act.id), error=error.message)
+
+
+def _take(session: Session, repository_id: UUID) -> tuple[Repository, int]:
+    row = session.execute(
+        select(Repository).where(Repository.id == repository_id).with_for_update()
+    ).scalar_one()
+    now = database_now(session)
+    if row.owner is not None:
+        over = row.lease_until is None or row.lease_until < now
+        rights_over = row.credentials_until is None or row.credentials_until < now
+        if not (owner.is_gone(row.owner) or (over and rights_over)):
+            raise RepositoryBusy(
+                f"Repository {repository_id} is held by another worker. It will be tried again.",
+                until=str(row.lease_until),
+            )
+        row.unclean = True  # its last holder did not give it back
+    row.fence += 1
+    row.owner = owner.me()
+    row.lease_until = now + LEASE
+    row.credentials_until = None
+    session.flush()
+    return row, row.fence
+
+
+def _release(runtime: Runtime, held: Held, values: dict[str, object]) -> None:
+    with runtime.database.session(Role.WORKER, tenant=held.tenant) as session:
+        session.execute(
+            update(Repository)
+            .where(Repository.id == held.row_id, Repository.fence == held.fence)
+            .values(owner=None, lease_until=None, credentials_until=None, **values)
+        )

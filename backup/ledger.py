@@ -1,0 +1,113 @@
+"""A tenant's points as facts for retention: rows in, plain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from backup import facts, planning
+from backup import policy as policies
+from backup.models import Copy, Hold, Point, PointSource, Policy, Snapshot, Source
+from backup.policy import EffectivePolicy
+from backup.schedule import zone_named
+from backup.states import CopyState, Outcome
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Everything a retention decision about one tenant rests on."""
+
+    row: Policy
+    policy: EffectivePolicy
+    zone: ZoneInfo
+    points: tuple[facts.Point, ...]
+    holds: tuple[facts.Hold, ...]
+
+
+def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
+    """The tenant's points that still lie somewhere, and what is in force for them."""
+    row = planning.current_policy(session, tenant)
+    zone = zone_named(row.zone)
+    standing = select(Copy.point_id).where(
+        Copy.tenant_id == tenant, Copy.state != CopyState.REMOVED
+    )
+    points = session.execute(
+        select(Point).where(Point.tenant_id == tenant, Point.id.in_(standing))
+    ).scalars()
+    parts = _parts(session, tenant, zone)
+    return Ledger(
+        row=row,
+        policy=policies.from_json(row.body),
+        zone=zone,
+        points=tuple(_fact(point, parts.get(point.id, ())) for point in points),
+        holds=tuple(holds_of(session, tenant, now=now)),
+    )
+
+
+def holds_of(session: Session, tenant: UUID, *, now: datetime) -> Sequence[facts.Hold]:
+    """Holds in force: not released, and their date not passed."""
+    rows = session.execute(
+        select(Hold).where(
+            Hold.tenant_id == tenant,
+            Hold.released_at.is_(None),
+            or_(Hold.until.is_(None), Hold.until > now),
+        )
+    ).scalars()
+    return [facts.Hold(id=row.id) for row in rows]
+
+
+def _fact(point: Point, parts: Sequence[facts.Part]) -> facts.Point:
+    return facts.Point(
+        id=point.id,
+        number=point.number,
+        kind=point.kind,
+        outcome=point.outcome,
+        first_seen_at=point.first_seen_at,
+        local_date=point.local_date,
+        parts=tuple(parts),
+        pinned_until=point.pinned_until,
+    )
+
+
+def _parts(session: Session, tenant: UUID, zone: ZoneInfo) -> dict[UUID, list[facts.Part]]:
+    """What each point holds of each source; verified when any region's copy of it is."""
+    rows = session.execute(
+        select(PointSource, Snapshot, Source.removed_at)
+        .join(
+            Snapshot,
+            or_(
+                Snapshot.id == PointSource.snapshot_id,
+                Snapshot.origin_id == PointSource.snapshot_id,
+            ),
+        )
+        .join(Source, Source.id == PointSource.source_id)
+        .where(
+            PointSource.tenant_id == tenant,
+            Snapshot.tenant_id == tenant,
+            Source.tenant_id == tenant,
+            Snapshot.forgotten_at.is_(None),
+        )
+    )
+    found: dict[UUID, dict[UUID, facts.Part]] = {}
+    for part, snapshot, removed_at in rows:
+        of_point = found.setdefault(part.point_id, {})
+        dates = [snapshot.verified_at.astimezone(zone).date()] if snapshot.verified_at else []
+        earlier = of_point.get(part.source_id)
+        if earlier is not None and earlier.verified_on is not None:
+            dates.append(earlier.verified_on)
+        of_point[part.source_id] = facts.Part(
+            source=part.source_id,
+            snapshot=snapshot.origin_id or snapshot.id,
+            size=snapshot.bytes,
+            verified_on=max(dates, default=None),
+            stored_at=snapshot.taken_at,
+            whole=part.outcome is Outcome.COMPLETE,
+            retired=removed_at is not None,
+        )
+    return {point: list(by_source.values()) for point, by_source in found.items()}

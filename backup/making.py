@@ -1,0 +1,198 @@
+"""One source into one repository: all of it, or nothing that counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from backup import places
+from backup.leases import Leased
+from backup.models import BackupRun, Source
+from backup.restic import commands, streams
+from backup.restic.errors import ResticError, SourceMissing, StreamBroken
+from backup.restic.flags import FolderBackup, Stream
+from backup.restic.outputs import BackupReport, Progress
+from backup.sources import dump
+from backup.sources.connection import Access
+from backup.sources.directory import Directory
+from backup.sources.dump import Tools, Verdict
+from backup.sources.postgres import Postgres
+from backup.states import Outcome
+from strongroom.db import Role
+from strongroom.errors import StrongroomError
+from strongroom.keys import KeysError
+from strongroom.program import Stopped
+from strongroom.stack.quarters import bin_folder
+from strongroom.storage import StorageError
+
+DUMP_SECONDS = 6 * 3600.0
+FOLDER_SECONDS = 24 * 3600.0
+# What is wrong with the repository, the region or ourselves: never the source's fault.
+OURS = (ResticError, StorageError, KeysError, Stopped)
+DUMP_NAME = "/database.dump"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of one source."""
+
+    outcome: Outcome
+    restic_id: str | None = None  # None: nothing changed since the last snapshot, or it failed
+    files: int = 0
+    bytes: int = 0  # of the source
+    added: int = 0  # stored anew, after compression
+    manifest: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @property
+    def unchanged(self) -> bool:
+        return self.outcome is Outcome.COMPLETE and self.restic_id is None
+
+
+@dataclass(frozen=True)
+class Making:
+    """The run it is made for, and whom to tell how far it is."""
+
+    run: BackupRun
+    leased: Leased
+    parents: Mapping[UUID, str]  # by source: restic's id of the snapshot to compare with
+    progress: Any = field(default=lambda _seen: None)  # Callable[[Progress], None]
+
+    @property
+    def tag(self) -> str:
+        return tag_of(self.run)
+
+
+def tag_of(run: BackupRun) -> str:
+    """By this tag the snapshots of a run are found again after a crash."""
+    return f"run:{run.id}"
+
+
+def make(row: Source, making: Making) -> Made:
+    """Back the source up. A failure of the source is an outcome; one of ours is raised."""
+    began = time.monotonic()
+    runtime = making.leased.site.runtime
+    try:
+        with runtime.database.session(Role.WORKER, tenant=row.tenant_id) as session:
+            source, access = places.reach(runtime, session, row)
+        if isinstance(source, Directory):
+            return _folder(row, source, making)
+        return _database(row, (source, access), making)
+    except (SourceMissing, StreamBroken) as error:
+        return _failed(error, began)
+    except OURS:
+        raise
+    except StrongroomError as error:
+        return _failed(error, began)
+
+
+def _folder(row: Source, source: Directory, making: Making) -> Made:
+    wanted = FolderBackup(
+        folder=source.path,
+        host=str(row.id),
+        tags=(making.tag,),
+        excludes=source.exclude,
+        force=making.run.full,
+        parent=making.parents.get(row.id),
+    )
+    report = commands.backup_folder(
+        making.leased.restic,
+        making.leased.here(seconds=FOLDER_SECONDS),
+        wanted,
+        progress=_watched(making),
+    )
+    if report.complete:
+        return _made(report, Outcome.COMPLETE)
+    failure = {
+        "code": "files-unread",
+        "params": {"files": list(report.unread)},
+        "message": f"{len(report.unread)} files could not be read.",
+    }
+    return _made(report, Outcome.PARTIAL, failure=failure)
+
+
+def _watched(making: Making) -> Any:
+    """Progress costs restic a scan of the folder: only for runs that somebody watches."""
+    return making.progress if making.run.trigger != "schedule" else None
+
+
+def _database(row: Source, reached: tuple[Postgres, Access], making: Making) -> Made:
+    """The dump streams from pg_dump to restic; it counts only when its verdict is good.
+
+    The dump has a thread of its own that lives until pg_dump has ended.
+    """
+    source, access = reached
+    reading, writing = os.pipe()
+    tools = Tools(bin_folder(), DUMP_SECONDS, making.leased.held.lost)
+    with ThreadPoolExecutor(1, thread_name_prefix="dump") as pool:
+        verdict: Future[Verdict] = pool.submit(dump.take, source, access, into=writing, tools=tools)
+        try:
+            report = streams.backup_stream(
+                making.leased.restic,
+                making.leased.here(seconds=DUMP_SECONDS),
+                Stream(filename=DUMP_NAME, host=str(row.id), tags=(making.tag,)),
+                source=reading,
+                verdict=lambda: verdict.result().good,
+            )
+        except StreamBroken:
+            judged = verdict.result()
+            if judged.good:
+                raise
+            raise DumpBroken(
+                f"The dump of {row.name} did not end well: {judged.detail or judged.reason}",
+                code=judged.reason,
+            ) from None
+    manifest = verdict.result().manifest
+    assert manifest is not None  # a good verdict has one
+    return _made(report, Outcome.COMPLETE, manifest=json.loads(manifest.to_json()))
+
+
+class DumpBroken(StreamBroken):
+    """The dump of a database broke off; its code says how."""
+
+    code = "dump-broken"
+
+
+def _made(
+    report: BackupReport,
+    outcome: Outcome,
+    *,
+    manifest: dict[str, Any] | None = None,
+    failure: dict[str, Any] | None = None,
+) -> Made:
+    return Made(
+        outcome=outcome,
+        restic_id=report.snapshot,
+        files=report.files,
+        bytes=report.bytes,
+        added=report.stored,
+        manifest=manifest,
+        failure=failure,
+        seconds=report.seconds,
+    )
+
+
+def _failed(error: StrongroomError, began: float) -> Made:
+    return Made(
+        Outcome.FAILED, failure=failure_of(error), seconds=round(time.monotonic() - began, 3)
+    )
+
+
+def failure_of(error: StrongroomError) -> dict[str, Any]:
+    """What is stored of an error: its code and parameters, and its words, which hold no secrets."""
+    params = {name: _plain(value) for name, value in error.params.items()}
+    return {"code": error.code, "params": params, "message": error.message}
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | list | None) else str(value)
+
+
+__all__ = ["DUMP_NAME", "Made", "Making", "Progress", "failure_of", "make", "tag_of"]

@@ -1,0 +1,403 @@
+"""Stage 4: let go what retention has let go, down to the last object version.
+
+    review   retention.decide → Removal(planned) rows, with the reason, for copies that go
+    apply    forget → prune → check → sweep, in one repository, under its lease
+
+Every step asks again: holds and clocks may have changed since the plan. A repository in which
+something is noncurrent that no recorded act of ours explains is frozen: nothing more is removed
+there until a person has looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from backup import acts, guards, leases, ledger, repositories, retention
+from backup.leases import Leased
+from backup.making import failure_of
+from backup.models import ActVersion, Copy, PointSource, Removal, Repository, Snapshot
+from backup.repositories import RepositoryBusy, Site
+from backup.restic import commands
+from backup.restic.flags import CheckExtent, PruneBounds
+from backup.states import ActKind, CopyState, RemovalState, RepositoryState
+from strongroom.actors import WORKER
+from strongroom.db import Role
+from strongroom.errors import Refused, StrongroomError
+from strongroom.ids import new_id
+from strongroom.lifecycle import Move, Reason, advance, database_now, record
+from strongroom.runtime import Runtime
+from strongroom.storage import Act, Version
+
+SHARE = 0.34  # the most of a tenant's points that one pass may take
+SECONDS = 6 * 3600.0
+RETRY = timedelta(hours=1)
+
+log = structlog.get_logger(__name__)
+
+
+class ClocksDisagree(Refused):
+    """Database, host and object store do not agree on the time; nothing is removed."""
+
+    code = "clocks-disagree"
+
+
+class Frozen(Refused):
+    """Something in the repository is not explained by any act of ours; nothing is removed."""
+
+    code = "repository-frozen"
+
+
+def review(runtime: Runtime, tenant: UUID) -> int:
+    """Plan the removal of what retention lets go today; gives how many copies that is.
+
+    Raises MassRemoval when it would be too much at once; nothing is planned then.
+    """
+    now = runtime.now()
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        known = ledger.read(session, tenant, now=now)
+        decision = retention.decide(
+            known.points, known.policy, now=now, zone=known.zone, holds=known.holds
+        )
+        if not decision.remove and not decision.trimmed:
+            return 0
+        guards.guard(decision, share=SHARE)
+        planned = 0
+        for verdict in decision.remove:
+            planned += _plan(session, known, verdict, source=None, now=now)
+        for verdict in decision.trimmed:
+            for source in verdict.without:
+                planned += _plan(session, known, verdict, source=source, now=now)
+        return planned
+
+
+def _plan(
+    session: Session,
+    known: ledger.Ledger,
+    verdict: retention.Verdict,
+    *,
+    source: UUID | None,
+    now: datetime,
+) -> int:
+    copies = session.execute(
+        select(Copy).where(Copy.point_id == verdict.point.id, Copy.state != CopyState.REMOVED)
+    ).scalars()
+    planned = 0
+    for copy in copies:
+        have = session.execute(
+            select(Removal).where(
+                Removal.copy_id == copy.id, Removal.source_id.is_not_distinct_from(source)
+            )
+        ).scalar_one_or_none()
+        if have is not None and have.state is not RemovalState.SPARED:
+            continue
+        planned += 1
+        reason = verdict.reasons[0]
+        move = Move(by=WORKER, at=now, reason=reason)
+        if have is not None:
+            advance(session, have, RemovalState.PLANNED, move)
+            continue
+        row = Removal(
+            id=new_id(),
+            tenant_id=copy.tenant_id,
+            copy_id=copy.id,
+            source_id=source,
+            repository_id=copy.repository_id,
+            policy_id=known.row.id,
+            code=str(reason.code),
+            params=_json(reason.params),
+            state=RemovalState.PLANNED,
+            due_at=now,
+        )
+        session.add(row)
+        record(session, row, old="", move=Move(by=WORKER, at=now, reason=Reason(str(reason.code))))
+    return planned
+
+
+def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
+    """Carry out what is planned in one repository; gives how many removals are gone for good."""
+    try:
+        with leases.leased(runtime, tenant, repository_id) as leased:
+            return _apply(leased)
+    except RepositoryBusy as error:
+        _block(runtime, tenant, repository_id, error, again=timedelta(seconds=30))
+    except StrongroomError as error:
+        _block(runtime, tenant, repository_id, error, again=RETRY)
+        log.warning("removal has to wait", repository=str(repository_id), error=error.message)
+    return 0
+
+
+def _apply(leased: Leased) -> int:
+    site = leased.site
+    if site.row.state is RepositoryState.FROZEN:
+        raise Frozen(
+            f"Repository {site.row.id} is frozen: object versions lie there that no act of ours "
+            "made. Look at them before anything is removed."
+        )
+    _clocks(leased)
+    left = _left_over(site)
+    allowed = _still_allowed(leased)
+    doomed = _doomed_snapshots(site, allowed)
+    if doomed:
+        _require_no_strangers(leased)
+        _forget(leased, doomed)
+    _forgotten(site, allowed, doomed)
+    if doomed or left:
+        _prune(leased)
+        locked = _sweep(leased)
+        if locked:
+            return _wait_for_locks(site, locked)
+    return _gone(site)
+
+
+def _clocks(leased: Leased) -> None:
+    with leased.site.runtime.database.session(
+        Role.WORKER, tenant=leased.site.row.tenant_id
+    ) as session:
+        database = database_now(session)
+    stored = leased.store.server_date()
+    host = datetime.now(UTC)
+    if not guards.clocks_agree(host=host, database=database, storage=[stored]):
+        raise ClocksDisagree(
+            f"Removal needs clocks that agree within 5 minutes; host {host:%Y-%m-%d %H:%M:%S}, "
+            f"database {database:%Y-%m-%d %H:%M:%S}, region {leased.site.region.name} "
+            f"{stored:%Y-%m-%d %H:%M:%S} (UTC). Nothing was removed. Set the clocks right.",
+            host=host.isoformat(),
+            database=database.isoformat(),
+            storage=stored.isoformat(),
+        )
+
+
+def _still_allowed(leased: Leased) -> list[Removal]:
+    """The planned removals that retention lets go now too; the others are spared."""
+    site = leased.site
+    now = site.runtime.now()
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        known = ledger.read(session, site.row.tenant_id, now=now)
+        decision = retention.decide(
+            known.points, known.policy, now=now, zone=known.zone, holds=known.holds
+        )
+        going = {verdict.point.id for verdict in decision.remove}
+        trimmed = {(v.point.id, source) for v in decision.trimmed for source in v.without}
+        rows = session.execute(
+            select(Removal, Copy.point_id)
+            .join(Copy, Copy.id == Removal.copy_id)
+            .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.PLANNED)
+        ).all()
+        allowed = []
+        for row, point in rows:
+            if point in going or (point, row.source_id) in trimmed:
+                allowed.append(row)
+            else:
+                move = Move(by=WORKER, at=now, reason=Reason("kept-again"))
+                advance(session, row, RemovalState.SPARED, move)
+        return allowed
+
+
+def _doomed_snapshots(site: Site, allowed: Sequence[Removal]) -> list[Snapshot]:
+    """Snapshots here that only removed copies need."""
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        whole = {row.copy_id for row in allowed if row.source_id is None}
+        parts = {(row.copy_id, row.source_id) for row in allowed if row.source_id is not None}
+        needed: set[UUID] = set()
+        for copy, part in _needs(session, site):
+            if copy not in whole and (copy, part.source_id) not in parts and part.snapshot_id:
+                needed.add(part.snapshot_id)
+        here = session.execute(
+            select(Snapshot).where(
+                Snapshot.repository_id == site.row.id, Snapshot.forgotten_at.is_(None)
+            )
+        ).scalars()
+        return [each for each in here if (each.origin_id or each.id) not in needed]
+
+
+def _needs(session: Session, site: Site) -> Iterable[tuple[UUID, PointSource]]:
+    """Every part that some copy in this repository still holds, waiting copies included."""
+    rows = session.execute(
+        select(Copy.id, PointSource)
+        .join(PointSource, PointSource.point_id == Copy.point_id)
+        .where(Copy.repository_id == site.row.id, Copy.state != CopyState.REMOVED)
+    )
+    return [(row.id, row.PointSource) for row in rows]
+
+
+def _forget(leased: Leased, doomed: Sequence[Snapshot]) -> None:
+    site = leased.site
+    repositories.allow_deletes(site, leased.held)
+    ids = [each.restic_id for each in doomed]
+    keys = [f"snapshots/{each}" for each in ids]
+    with acts.recorded(site, ActKind.FORGET, [*keys, *acts.LOCKS], store=leased.store):
+        commands.forget(site.restic(Act.FORGET), leased.here(seconds=SECONDS), ids)
+
+
+def _forgotten(site: Site, allowed: Sequence[Removal], doomed: Sequence[Snapshot]) -> None:
+    """Write down that the snapshots are gone, and the copies with them."""
+    now = site.runtime.now()
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        session.execute(
+            update(Snapshot)
+            .where(Snapshot.id.in_([each.id for each in doomed]))
+            .values(forgotten_at=now)
+        )
+        for removal in allowed:
+            row = session.get_one(Removal, removal.id)
+            reason = Reason(row.code, row.params)
+            advance(session, row, RemovalState.FORGOTTEN, Move(by=WORKER, at=now, reason=reason))
+            if row.source_id is None:
+                copy = session.get_one(Copy, row.copy_id)
+                advance(session, copy, CopyState.REMOVED, Move(by=WORKER, at=now, reason=reason))
+
+
+def _left_over(site: Site) -> bool:
+    """Whether an earlier pass forgot something and did not come to the end.
+
+    Points that shared their snapshots with a kept one leave nothing behind to prune.
+    """
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        left = select(Removal.id).where(
+            Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
+        )
+        return session.execute(left.limit(1)).first() is not None
+
+
+def _prune(leased: Leased) -> None:
+    """Nothing unused stays, not even within a pack; then the structure must be whole."""
+    site = leased.site
+    repositories.allow_deletes(site, leased.held)
+    here = leased.here(seconds=SECONDS)
+    with acts.recorded(site, ActKind.PRUNE, acts.PRUNED, store=leased.store):
+        commands.prune(site.restic(Act.PRUNE), here, PruneBounds(max_unused="0"))
+    report = commands.check(site.restic(Act.READ), here, CheckExtent())
+    if not report.ok:
+        _freeze(site, Reason("check-failed", {"errors": list(report.messages)[:5]}))
+        raise Frozen(
+            f"After the prune, the check of repository {site.row.id} found {report.errors} errors. "
+            "Old object versions are kept, so nothing is lost yet; look at them."
+        )
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        session.execute(
+            update(Repository)
+            .where(Repository.id == site.row.id)
+            .values(pruned_at=site.runtime.now())
+        )
+
+
+def _require_no_strangers(leased: Leased) -> None:
+    split = _split(leased)
+    if split.strangers:
+        _freeze(leased.site, Reason("strangers", _named(split.strangers)))
+        raise Frozen(
+            f"{len(split.strangers)} object versions in repository {leased.site.row.id} were made "
+            f"noncurrent by no act of ours, the first being {split.strangers[0].key}. Somebody "
+            "else deletes or overwrites there. Nothing was removed; look at them first.",
+            **_named(split.strangers),
+        )
+
+
+def _split(leased: Leased) -> acts.Split:
+    site = leased.site
+    versions = leased.store.versions(site.prefix)
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        known = acts.known_versions(session, site.row.id)
+    ours = acts.split(versions, known)
+    # Locks of the command that is just running are released by the act that is still open.
+    lock = site.prefix + "locks/"
+    strangers = tuple(each for each in ours.strangers if not each.key.startswith(lock))
+    return acts.Split(ours.ours, strangers)
+
+
+def _sweep(leased: Leased) -> datetime | None:
+    """Delete exactly the versions that recorded acts made noncurrent; when locks end, if any."""
+    _require_no_strangers(leased)
+    site = leased.site
+    split = _split(leased)
+    repositories.allow_deletes(site, leased.held)
+    refused = site.store(Act.SWEEP).delete_versions(split.ours)
+    kept = {(each.key, each.version_id) for each in refused}
+    swept = [pair for pair in split.ours if pair not in kept]
+    now = site.runtime.now()
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        for key, version in swept:
+            session.execute(
+                update(ActVersion)
+                .where(ActVersion.key == key, ActVersion.version_id == version)
+                .values(swept_at=now)
+            )
+    ends = [each.until for each in refused if each.until is not None]
+    return max(ends, default=now + RETRY) if refused else None
+
+
+def _wait_for_locks(site: Site, until: datetime) -> int:
+    now = site.runtime.now()
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        session.execute(
+            update(Removal)
+            .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN)
+            .values(
+                due_at=max(until, now + timedelta(minutes=1)),
+                nudged_at=None,
+                blocked={"code": "object-lock", "params": {"until": until.isoformat()}},
+            )
+        )
+    return 0
+
+
+def _gone(site: Site) -> int:
+    now = site.runtime.now()
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        rows = session.execute(
+            select(Removal).where(
+                Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
+            )
+        ).scalars()
+        gone = list(rows)
+        for row in gone:
+            move = Move(by=WORKER, at=now, reason=Reason("gone"), values={"blocked": None})
+            advance(session, row, RemovalState.GONE, move)
+        return len(gone)
+
+
+def _freeze(site: Site, reason: Reason) -> None:
+    log.error("a repository was frozen", repository=str(site.row.id), code=reason.code)
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        row = session.get_one(Repository, site.row.id)
+        if row.state is RepositoryState.READY:
+            move = Move(by=WORKER, at=site.runtime.now(), reason=reason)
+            advance(session, row, RepositoryState.FROZEN, move)
+
+
+def _block(
+    runtime: Runtime,
+    tenant: UUID,
+    repository_id: UUID,
+    error: StrongroomError,
+    *,
+    again: timedelta,
+) -> None:
+    """Write down why nothing went, and when it is tried again."""
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        session.execute(
+            update(Removal)
+            .where(
+                Removal.repository_id == repository_id,
+                Removal.state.in_([RemovalState.PLANNED, RemovalState.FORGOTTEN]),
+            )
+            .values(blocked=failure_of(error), due_at=runtime.now() + again, nudged_at=None)
+        )
+
+
+def _named(strangers: Sequence[Version]) -> dict[str, Any]:
+    return {"count": len(strangers), "keys": [each.key for each in strangers[:5]]}
+
+
+def _json(params: Any) -> dict[str, Any]:
+    return {
+        str(name): value if isinstance(value, int | str | float | None) else str(value)
+        for name, value in params.items()
+    }

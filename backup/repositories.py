@@ -1,0 +1,185 @@
+"""Repositories: named at onboarding, one a tenant and region; how each is reached and opened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from backup.keyfile import MachinePassword
+from backup.models import Repository
+from backup.restic.calls import Repository as ResticRepository
+from backup.restic.calls import Surroundings
+from backup.states import RepositoryState
+from strongroom import storage
+from strongroom.actors import Actor
+from strongroom.db import Role
+from strongroom.errors import BadValue, StrongroomError
+from strongroom.ids import new_id
+from strongroom.keeper import Held
+from strongroom.keys import Context
+from strongroom.lifecycle import Move, Reason, record
+from strongroom.regions import Region, RegionState
+from strongroom.runtime import Runtime
+from strongroom.secrets_at_rest import vault_has
+
+PASSWORD = "repository-password"  # noqa: S105 - the name of a purpose
+READ_SECONDS = 12 * 3600
+WRITE_SECONDS = 12 * 3600  # adds only; may delete nothing but locks
+DELETE_SECONDS = 900  # the least that STS gives
+DELETING = frozenset({storage.Act.FORGET, storage.Act.PRUNE, storage.Act.SWEEP, storage.Act.HEAL})
+
+
+class RepositoryBusy(StrongroomError):
+    """Another worker holds the repository; it will be free later."""
+
+    code = "repository-busy"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One repository with what is needed to reach and open it."""
+
+    runtime: Runtime
+    row: Repository
+    region: Region
+    password: MachinePassword
+
+    @property
+    def prefix(self) -> str:
+        return self.row.prefix
+
+    def credentials(self, act: storage.Act) -> storage.Credentials:
+        """Rights cut to this repository's prefix and to the act."""
+        root = self.runtime.settings.regions.get(self.region.name)
+        if root is None:
+            raise BadValue(
+                f"There are no credentials for region {self.region.name} in the settings; "
+                "add them to STRONGROOM_REGIONS."
+            )
+        seconds = DELETE_SECONDS if act in DELETING else WRITE_SECONDS
+        return storage.assume(
+            self.region.address(), root, prefix=self.prefix, act=act, seconds=seconds
+        )
+
+    def store(self, act: storage.Act) -> storage.Store:
+        return storage.Store(self.region.address(), self.credentials(act))
+
+    def restic(self, act: storage.Act) -> ResticRepository:
+        """How restic opens it, with rights for this act."""
+        return self.restic_with(self.credentials(act))
+
+    def restic_with(self, credentials: storage.Credentials) -> ResticRepository:
+        address = f"{self.region.endpoint}/{self.region.bucket}/{self.prefix.rstrip('/')}"
+        return ResticRepository(
+            address=f"s3:{address}",
+            password=self.password.text,
+            key_hint=self.row.key_hint,
+            cache=self.runtime.folder("cache", str(self.row.tenant_id)),
+            credentials=credentials,
+            location=self.region.location,
+        )
+
+
+def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: datetime) -> None:
+    """Name repositories in the first open regions, so that the tenant has `count` of them."""
+    have = set(
+        session.execute(
+            select(Repository.region_id).where(Repository.tenant_id == tenant)
+        ).scalars()
+    )
+    regions = session.execute(
+        select(Region).where(Region.state == RegionState.OPEN).order_by(Region.rank, Region.name)
+    ).scalars()
+    wanted = [region for region in regions if region.id not in have][: max(0, count - len(have))]
+    if len(have) + len(wanted) < count:
+        raise BadValue(
+            f"The plan keeps copies in {count} regions, but only {len(have) + len(wanted)} are "
+            "open. Add one with `strongroom region add`, or choose another plan.",
+            code="too-few-regions",
+        )
+    for region in wanted:
+        repository_id = new_id()
+        row = Repository(
+            id=repository_id,
+            tenant_id=tenant,
+            region_id=region.id,
+            epoch=1,
+            prefix=f"t/{tenant}/r/{repository_id}/",
+            state=RepositoryState.NEW,
+            unclean=False,
+            created_at=now,
+        )
+        session.add(row)
+        record(session, row, old="", move=Move(by=by, at=now, reason=Reason("assigned")))
+
+
+def of_tenant(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Region]]:
+    """The tenant's repositories of the current epoch, the preferred region first."""
+    rows = session.execute(
+        select(Repository, Region)
+        .join(Region, Region.id == Repository.region_id)
+        .where(Repository.tenant_id == tenant)
+        .order_by(Region.rank, Region.name)
+    )
+    return [(row.Repository, row.Region) for row in rows]
+
+
+def site(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Site:
+    """The repository with its password; a new one gets its password here, before anything else."""
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        row, region = session.execute(
+            select(Repository, Region)
+            .join(Region, Region.id == Repository.region_id)
+            .where(Repository.id == repository_id)
+        ).one()
+        password = _password(runtime, session, row)
+    return Site(runtime, row, region, password)
+
+
+def _password(runtime: Runtime, session: Session, row: Repository) -> MachinePassword:
+    context = password_context(row)
+    if row.state is RepositoryState.NEW and not vault_has(session, context):
+        runtime.vault.seal(session, MachinePassword.make().secret, context, now=runtime.now())
+        session.flush()
+    return MachinePassword(runtime.vault.open(session, context))
+
+
+def password_context(row: Repository) -> Context:
+    """What the repository's password is bound to; the repository stands for region and epoch."""
+    return Context(tenant=row.tenant_id, subject=row.id, purpose=PASSWORD)
+
+
+def allow_deletes(site: Site, held: Held) -> None:
+    """Record, before they are given out, that credentials with delete rights live for a while.
+
+    Nobody takes the repository over before they have run out, unless our process has ended.
+    Raises RepositoryBusy when the lease is no longer ours.
+    """
+    with site.runtime.database.session(Role.WORKER, tenant=held.tenant) as session:
+        changed = session.execute(
+            update(Repository)
+            .where(Repository.id == held.row_id, Repository.fence == held.fence)
+            .values(credentials_until=func.clock_timestamp() + timedelta(seconds=DELETE_SECONDS))
+            .returning(Repository.id)
+        ).first()
+    if changed is None or held.is_lost:
+        held.lost.set()
+        raise RepositoryBusy(f"The lease on repository {held.row_id} was lost; nothing was done.")
+
+
+def surroundings(
+    runtime: Runtime, repository_id: UUID, *, seconds: float, stop: threading.Event | None = None
+) -> Surroundings:
+    """Where restic may run for this repository."""
+    return Surroundings(
+        scratch=runtime.folder("scratch", str(repository_id)),
+        timeout=seconds,
+        restic=runtime.settings.restic,
+        stop=stop,
+    )

@@ -1,0 +1,68 @@
+"""What a tenant may name as a source: the operator's list of folders and hosts.
+
+A list that is missing allows nothing. Folders are compared after every link is resolved, by
+whole names (`/srv/acme` does not cover `/srv/acme-old`). No two tenants' folders may overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from uuid import UUID
+
+from backup.sources.hosts import HostRule
+from strongroom.errors import BadValue, Refused
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """One tenant's list."""
+
+    roots: tuple[Path, ...] = ()  # folders; what lies inside is covered too
+    hosts: tuple[HostRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two tenants who could read each other's files."""
+
+    first: UUID
+    second: UUID
+    folders: tuple[Path, Path]  # the first's, the second's; equal or one inside the other
+
+
+def allowed_folder(folder: Path, roots: Sequence[Path]) -> Path:
+    """The folder with links resolved. Raises Refused when no root covers it."""
+    real = resolved(folder)
+    if any(real.is_relative_to(resolved(root)) for root in roots):
+        return real
+    raise Refused(
+        f"{folder} (which is {real}) is not on the allow-list of this tenant. "
+        "An operator can add the folder, or one above it.",
+        code="folder-not-allowed",
+        folder=str(real),
+    )
+
+
+def overlaps(roots: Mapping[UUID, Sequence[Path]]) -> list[Overlap]:
+    """Every pair of folders of two tenants where one is, or lies in, the other."""
+    real = {tenant: [resolved(each) for each in folders] for tenant, folders in roots.items()}
+    return [
+        Overlap(first, second, (one, other))
+        for first, second in combinations(sorted(real), 2)
+        for one in real[first]
+        for other in real[second]
+        if one.is_relative_to(other) or other.is_relative_to(one)
+    ]
+
+
+def resolved(folder: Path) -> Path:
+    """Links followed as far as the path exists; the rest is taken as it is written."""
+    if not folder.is_absolute() or "\0" in str(folder):
+        raise BadValue(f"{str(folder)!r} is no absolute path. Write it from / on.")
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError) as error:
+        raise BadValue(f"{folder} cannot be resolved: its links run in a circle.") from error

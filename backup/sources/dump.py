@@ -1,0 +1,208 @@
+"""A dump and its manifest, of one and the same snapshot of the database.
+
+pg_dump writes straight into the caller's pipe, so no byte of a tenant passes through Python. A
+dump counts only when `Verdict.good` says so; whoever stores the stream waits for that word.
+
+Tables under row-level security stop the dump when this user would not see all rows: pg_dump and
+the manifest both switch row security off, which turns a silent part into an error. The user needs
+BYPASSRLS then, or to own the table. Subscriptions are left out: they hold other servers' passwords.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE
+
+import psycopg
+
+from backup.sources import connection, fingerprint
+from backup.sources.connection import Access, Login, Unreachable, password_file
+from backup.sources.fingerprint import Line
+from backup.sources.manifest import Manifest
+from backup.sources.postgres import Postgres
+from strongroom import program
+from strongroom.errors import StrongroomError
+from strongroom.program import Command, Finished
+
+LOCK_WAIT_MILLISECONDS = 60_000  # for a table that somebody is just changing
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the stream that was written is a whole dump, and what was in it."""
+
+    good: bool
+    reason: str | None  # a code, None when good
+    detail: str  # the last lines pg_dump or the server said; no secrets, never matched on
+    manifest: Manifest | None  # None unless good
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a dump needs of this machine, and for how long it may run."""
+
+    programs: Path  # the folder with pg_dump
+    timeout: float  # seconds
+    stop: threading.Event | None = None  # set from outside to end it early
+
+
+def take(source: Postgres, access: Access, *, into: int, tools: Tools) -> Verdict:
+    """Write the dump into the descriptor `into`, which is closed here on every way out.
+
+    Returns a verdict for all that can go wrong on the way; raises only before the first byte: what
+    `connection.connect` raises, and ProgramMissing. Call it from a thread that lives on.
+    """
+    started = time.monotonic()
+    try:
+        with _snapshot(source.login(access), tools.timeout) as (line, name):
+            positions = fingerprint.next_numbers(line, schema=source.schema)
+            with _dumping(source, access, name, into, tools) as child:
+                os.close(into)
+                into = -1
+                finished, manifest = _both(child, line, source, positions, tools)
+    except psycopg.Error as error:
+        finished, manifest = None, error
+    finally:
+        if into >= 0:
+            os.close(into)
+    return _judge(finished, manifest, time.monotonic() - started)
+
+
+@contextmanager
+def _snapshot(login: Login, timeout: float) -> Iterator[tuple[Line, str]]:
+    line = connection.connect(login)
+    try:
+        line.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        line.read_only = True
+        fingerprint.fix(line, statement_seconds=timeout)
+        row = line.execute("SELECT pg_export_snapshot()").fetchone()
+        assert row is not None
+        yield line, row[0]
+    finally:
+        line.close()
+
+
+@contextmanager
+def _dumping(
+    source: Postgres, access: Access, snapshot: str, into: int, tools: Tools
+) -> Iterator[program.Running]:
+    login = source.login(access)
+    with password_file(login) as (surroundings, descriptors):
+        command = Command(
+            [str(tools.programs / "pg_dump"), *flags(source, snapshot), login.conninfo()],
+            environment=surroundings,
+            folder=Path("/"),
+            descriptors=descriptors,
+        )
+        child = program.start(command, stdout=into, stderr=PIPE)
+        try:
+            yield child
+        finally:
+            child.end(grace=5)
+
+
+def flags(source: Postgres, snapshot: str) -> list[str]:
+    """Uncompressed, as restic deduplicates and compresses better; before the connection string."""
+    options = [
+        *("--format=custom", "--compress=0", "--no-password", "--no-subscriptions"),
+        f"--snapshot={snapshot}",
+        f"--lock-wait-timeout={LOCK_WAIT_MILLISECONDS}",
+    ]
+    if source.schema is not None:
+        options += ["--strict-names", f"--schema={_pattern(source.schema)}"]
+    return [*options, "--dbname"]
+
+
+def _both(
+    child: program.Running,
+    line: Line,
+    source: Postgres,
+    positions: fingerprint.Positions,
+    tools: Tools,
+) -> tuple[Finished | StrongroomError | None, Manifest | psycopg.Error]:
+    """pg_dump and the manifest side by side; when one fails, the other is not waited for."""
+    stop = tools.stop or threading.Event()
+    failed = _Either(stop)
+    with ThreadPoolExecutor(1, thread_name_prefix="manifest") as pool:
+        manifest = pool.submit(_manifest, line, source, positions, failed)
+        try:
+            finished: Finished | StrongroomError | None = child.finish(
+                timeout=tools.timeout, stop=failed
+            )
+        except program.Stopped as error:
+            finished = error if stop.is_set() else None  # None: the manifest's failure ended it
+        except StrongroomError as error:
+            finished = error
+        if not isinstance(finished, Finished) or finished.code != 0:
+            _cut_short(line, manifest)
+        return finished, manifest.result()
+
+
+def _cut_short(line: Line, manifest: Future[Manifest | psycopg.Error]) -> None:
+    """A request to cancel meets only a statement that is running: ask until it is over."""
+    while not wait([manifest], timeout=0.1).done:
+        with suppress(psycopg.Error):
+            line.cancel_safe(timeout=5)
+
+
+class _Either(threading.Event):
+    """Set by the manifest's failure, or from outside."""
+
+    def __init__(self, outside: threading.Event) -> None:
+        super().__init__()
+        self._outside = outside
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._outside.is_set()
+
+
+def _manifest(
+    line: Line, source: Postgres, positions: fingerprint.Positions, failed: threading.Event
+) -> Manifest | psycopg.Error:
+    try:
+        return fingerprint.take(line, schema=source.schema, positions=positions)
+    except psycopg.Error as error:
+        failed.set()
+        return error
+
+
+def _judge(
+    finished: Finished | StrongroomError | None,
+    manifest: Manifest | psycopg.Error,
+    seconds: float,
+) -> Verdict:
+    def bad(reason: str, detail: str) -> Verdict:
+        return Verdict(False, reason, detail[-program.LINE_LIMIT :], None, seconds)
+
+    if isinstance(manifest, psycopg.Error) and (finished is None or not _cancelled(manifest)):
+        return bad(Unreachable.code if _lost(manifest) else "manifest-failed", str(manifest))
+    if isinstance(finished, StrongroomError):
+        return bad(finished.code, finished.message)
+    assert finished is not None
+    if finished.code != 0:
+        return bad("pg-dump-killed" if finished.code < 0 else "pg-dump-failed", finished.stderr)
+    if isinstance(manifest, psycopg.Error):
+        return bad("manifest-failed", str(manifest))
+    return Verdict(True, None, finished.stderr, manifest, seconds)
+
+
+def _lost(error: psycopg.Error) -> bool:
+    """The connection broke, or the server went down: class 08 and 57, or no answer at all."""
+    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
+
+
+def _cancelled(error: psycopg.Error) -> bool:
+    return isinstance(error, psycopg.errors.QueryCanceled)
+
+
+def _pattern(name: str) -> str:
+    """A name as pg_dump's patterns take it: quoted, nothing in it a wildcard."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,145 @@
+"""The lifecycles of a backup: the states, and the steps allowed between them."""
+
+from __future__ import annotations
+
+import enum
+
+
+class RunState(enum.StrEnum):
+    """A run makes one point and ends when it is stored in one region."""
+
+    QUEUED = "queued"
+    MAKING = "making"
+    STORED = "stored"
+    FAILED = "failed"  # given up: nothing of it can be restored
+    QUARANTINED = "quarantined"  # took two workers down; waits for a person
+
+
+RUN_STEPS = {
+    RunState.QUEUED: frozenset({RunState.MAKING, RunState.FAILED}),
+    RunState.MAKING: frozenset(
+        {RunState.STORED, RunState.FAILED, RunState.QUEUED, RunState.QUARANTINED}
+    ),
+    RunState.STORED: frozenset[RunState](),
+    RunState.FAILED: frozenset[RunState](),
+    RunState.QUARANTINED: frozenset({RunState.QUEUED, RunState.FAILED}),
+}
+
+
+class CopyState(enum.StrEnum):
+    """A point in one region."""
+
+    WAITING = "waiting"
+    COPYING = "copying"
+    STORED = "stored"
+    REMOVED = "removed"  # retention let it go
+    QUARANTINED = "quarantined"
+
+
+COPY_STEPS = {
+    CopyState.WAITING: frozenset({CopyState.COPYING, CopyState.REMOVED}),
+    CopyState.COPYING: frozenset({CopyState.STORED, CopyState.WAITING, CopyState.QUARANTINED}),
+    CopyState.STORED: frozenset({CopyState.REMOVED}),
+    CopyState.REMOVED: frozenset[CopyState](),
+    CopyState.QUARANTINED: frozenset({CopyState.WAITING, CopyState.REMOVED}),
+}
+
+
+class ProofState(enum.StrEnum):
+    """One attempt to show that a copy is what it should be."""
+
+    WAITING = "waiting"
+    PROVING = "proving"
+    PASSED = "passed"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+
+
+PROOF_STEPS = {
+    ProofState.WAITING: frozenset({ProofState.PROVING}),
+    ProofState.PROVING: frozenset(
+        {ProofState.PASSED, ProofState.FAILED, ProofState.WAITING, ProofState.QUARANTINED}
+    ),
+    ProofState.PASSED: frozenset[ProofState](),
+    ProofState.FAILED: frozenset[ProofState](),
+    ProofState.QUARANTINED: frozenset({ProofState.WAITING, ProofState.FAILED}),
+}
+
+
+class RemovalState(enum.StrEnum):
+    """Letting a copy go, down to the last object version."""
+
+    PLANNED = "planned"
+    FORGOTTEN = "forgotten"  # its snapshots are gone; its packs may still lie there
+    GONE = "gone"  # pruned, and the old object versions swept
+    SPARED = "spared"  # something holds it again
+
+
+REMOVAL_STEPS = {
+    RemovalState.PLANNED: frozenset({RemovalState.FORGOTTEN, RemovalState.SPARED}),
+    RemovalState.FORGOTTEN: frozenset({RemovalState.GONE}),
+    RemovalState.GONE: frozenset[RemovalState](),
+    RemovalState.SPARED: frozenset({RemovalState.PLANNED}),
+}
+
+
+class RepositoryState(enum.StrEnum):
+    """A repository: one tenant, one region, one epoch."""
+
+    NEW = "new"  # named, not yet made
+    READY = "ready"
+    FROZEN = "frozen"  # something is there that no act of ours explains: nothing is removed
+
+
+REPOSITORY_STEPS = {
+    RepositoryState.NEW: frozenset({RepositoryState.READY}),
+    RepositoryState.READY: frozenset({RepositoryState.FROZEN}),
+    RepositoryState.FROZEN: frozenset({RepositoryState.READY}),
+}
+
+
+class Outcome(enum.StrEnum):
+    """What a point, or one source of it, is worth."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class Trigger(enum.StrEnum):
+    """Why a run was made."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    SAFETY = "safety"  # before a restore in place
+
+
+class SlotOutcome(enum.StrEnum):
+    """What became of a moment at which a backup was due."""
+
+    RUN = "run"
+    MISSED = "missed"
+
+
+class Level(enum.StrEnum):
+    """How deep a proof goes."""
+
+    STRUCTURE = "structure"  # index, snapshots and trees are whole
+    DATA = "data"  # every pack the point needs was read back
+    DRILL = "drill"  # restored and compared
+
+
+class ActKind(enum.StrEnum):
+    """What of ours makes object versions noncurrent."""
+
+    LOCK_RELEASE = "lock-release"
+    FORGET = "forget"
+    PRUNE = "prune"
+    KEY_CHANGE = "key-change"
+
+
+class PlaceKind(enum.StrEnum):
+    """What an entry of the allow-list permits."""
+
+    ROOT = "root"  # a folder, and everything below it
+    HOST = "host"  # a database server
