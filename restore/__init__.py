@@ -1,0 +1,1 @@
+"""Give data back: preview, restore aside or in place, undo."""

@@ -1,0 +1,48 @@
+"""A restore as a row."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from restore.states import RESTORE_STEPS, Destination, RestoreState
+from strongroom.db import Base, OfTenant, refers
+from strongroom.lifecycle import Work
+
+
+class Restore(OfTenant, Work, Base):
+    """One source of one point brought back, or some of its paths or tables."""
+
+    __tablename__ = "restores"
+    __constraints__ = (
+        refers("point_id", "points"),
+        refers("source_id", "sources"),
+        refers("safety_run_id", "backup_runs"),
+        refers("undoes_id", "restores"),
+        Index("ix_restores_due", "due_at", postgresql_where="state in ('waiting', 'running')"),
+    )
+    STEPS = RESTORE_STEPS
+    WAITING = RestoreState.WAITING
+    BUSY = RestoreState.RUNNING
+    QUARANTINE = RestoreState.QUARANTINED
+
+    point_id: Mapped[uuid.UUID]
+    source_id: Mapped[uuid.UUID]
+    destination: Mapped[Destination]
+    target: Mapped[str | None]  # the folder, for Destination.FOLDER
+    paths: Mapped[list[str]]  # empty: everything
+    tables: Mapped[list[str]]  # "schema.table"; empty: everything
+    dry_run: Mapped[bool]
+    state: Mapped[RestoreState] = mapped_column(default=RestoreState.WAITING)
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    phase: Mapped[str | None]  # what is going on: "safety-point", "fetching", "loading", "swapping"
+    region: Mapped[str | None]  # where the data came from
+    safety_run_id: Mapped[uuid.UUID | None]
+    undoes_id: Mapped[uuid.UUID | None]
+    report: Mapped[dict[str, Any] | None]  # what was restored, and where it lies

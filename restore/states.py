@@ -1,0 +1,42 @@
+"""The lifecycle of a restore."""
+
+from __future__ import annotations
+
+import enum
+
+
+class RestoreState(enum.StrEnum):
+    """From being asked for to lying where it was wanted."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # nothing of the live data was changed, unless the failure says so
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+
+
+RESTORE_STEPS = {
+    RestoreState.WAITING: frozenset({RestoreState.RUNNING, RestoreState.CANCELLED}),
+    RestoreState.RUNNING: frozenset(
+        {
+            RestoreState.DONE,
+            RestoreState.FAILED,
+            RestoreState.CANCELLED,
+            RestoreState.WAITING,
+            RestoreState.QUARANTINED,
+        }
+    ),
+    RestoreState.DONE: frozenset[RestoreState](),
+    RestoreState.FAILED: frozenset[RestoreState](),
+    RestoreState.CANCELLED: frozenset[RestoreState](),
+    RestoreState.QUARANTINED: frozenset({RestoreState.WAITING, RestoreState.FAILED}),
+}
+
+
+class Destination(enum.StrEnum):
+    """Where restored data goes."""
+
+    ASIDE = "aside"  # beside the live data, under a new name
+    IN_PLACE = "in-place"  # instead of the live data, which is set aside
+    FOLDER = "folder"  # a folder an operator named
