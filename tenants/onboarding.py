@@ -1,0 +1,119 @@
+"""A new tenant: its key, its policy, its repositories and its schedules, in one commit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import babel
+from sqlalchemy import select
+
+from backup import planning, repositories
+from backup import policy as policies
+from backup.models import Policy
+from backup.schedule import zone_named
+from strongroom.actors import Actor
+from strongroom.db import Role
+from strongroom.errors import BadValue, NotFound
+from strongroom.ids import new_id
+from strongroom.runtime import Runtime
+from tenants import plans
+from tenants.models import Tenant
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+NAME_MOST = 200
+
+
+@dataclass(frozen=True)
+class NewTenant:
+    """What is said of a tenant when it comes."""
+
+    slug: str
+    name: str
+    plan: str  # a plan's code
+    zone: str  # IANA
+    country: str  # ISO 3166-1 alpha-2
+    locale: str  # BCP 47
+    pack: str | None = None
+
+
+def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
+    """Raises BadValue, naming the field, before anything is made."""
+    check(new)
+    now = runtime.now()
+    tenant_id = new_id()
+    with runtime.database.session(Role.OPERATOR, tenant=tenant_id) as session:
+        taken = select(Tenant.id).where(Tenant.slug == new.slug)
+        if session.execute(taken).first() is not None:
+            raise BadValue(
+                f"There is a tenant {new.slug!r} already. Choose another slug.", code="slug-taken"
+            )
+        plan = plans.named(session, new.plan)
+        tenant = Tenant(
+            id=tenant_id,
+            slug=new.slug,
+            name=new.name,
+            country=new.country,
+            zone=new.zone,
+            locale=new.locale,
+            pack=new.pack,
+            plan_version_id=plan.id,
+            created_at=now,
+        )
+        session.add(tenant)
+        session.flush()
+        policy = Policy(
+            id=new_id(),
+            tenant_id=tenant_id,
+            version=1,
+            body=plan.body,
+            zone=new.zone,
+            cites=f"plan {plan.code} v{plan.version}",
+            made_at=now,
+        )
+        session.add(policy)
+        session.flush()
+        count = policies.from_json(plan.body).regions
+        repositories.assign(session, tenant_id, count=count, by=by, now=now)
+        planning.begin_schedules(session, policy, now=now)
+        # A key without a tenant does no harm; a tenant without a key could never be backed up.
+        runtime.vault.provider.create(tenant_id)
+    return tenant
+
+
+def check(new: NewTenant) -> None:
+    """Raises BadValue for the first field that cannot be used. Pure."""
+    if not SLUG.fullmatch(new.slug):
+        raise BadValue(
+            f"{new.slug!r} is no slug: 1 to 63 small letters, digits and hyphens, the first and "
+            "last not a hyphen.",
+            code="bad-slug",
+        )
+    if not new.name.strip() or len(new.name) > NAME_MOST or not new.name.isprintable():
+        raise BadValue(f"A name has 1 to {NAME_MOST} printable characters.", code="bad-name")
+    zone_named(new.zone)
+    territories = babel.Locale("en").territories
+    if not re.fullmatch(r"[A-Z]{2}", new.country) or new.country not in territories:
+        raise BadValue(
+            f"{new.country!r} is no country of ISO 3166. Write two capitals, like AE or EG.",
+            code="bad-country",
+        )
+    try:
+        babel.Locale.parse(new.locale, sep="-")
+    except (ValueError, babel.UnknownLocaleError):
+        raise BadValue(
+            f"{new.locale!r} is no locale of BCP 47. Write one like ar-AE or en.",
+            code="bad-locale",
+        ) from None
+
+
+def named(runtime: Runtime, slug: str) -> Tenant:
+    """The tenant with this slug. Raises NotFound."""
+    with runtime.database.session(Role.OPERATOR) as session:
+        tenant = session.execute(select(Tenant).where(Tenant.slug == slug)).scalar_one_or_none()
+    if tenant is None:
+        raise NotFound(
+            f"There is no tenant {slug!r}. `strongroom tenant list` shows all.",
+            code="unknown-tenant",
+        )
+    return tenant

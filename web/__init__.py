@@ -1,0 +1,1 @@
+"""Command line, pages and API: the one place that knows all parts."""

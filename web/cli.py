@@ -1,0 +1,43 @@
+"""The command line: names and exit codes hold still, scripts rely on them.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage or value; 3 done in part, or needs attention;
+4 refused by a guard, a hold or a missing right.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import click
+import structlog
+
+from web.commands import backups, kit, operate, plans, regions, restores, tenants
+
+GROUPS = (operate, plans, regions, tenants, backups, restores, kit)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="strongroom")
+def main() -> None:
+    """Every customer backed up, every backup proven to restore."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(),
+    )
+
+
+for part in GROUPS:
+    for command in part.COMMANDS:
+        main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`strongroom up`, `serve`, `migrate`, `status`, `doctor`, `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from strongroom import schema
+from strongroom.db import Role
+from strongroom.worker import Queue
+from web import serve as serving
+from web import stack as stacks
+from web.models import METADATA
+from web.output import Screen
+from web.session import common, find_settings
+
+
+@click.command()
+@click.option("--port", type=int, help="Of the web page; one that is free if not given.")
+@click.option("--regions", type=click.IntRange(1, 26), default=2, show_default=True)
+@click.option("--concurrency", type=click.IntRange(1, 64), default=2, show_default=True)
+@common
+def up(home: Path | None, as_json: bool, port: int | None, regions: int, concurrency: int) -> None:
+    """The whole stack on this machine; Ctrl-C or SIGTERM stops it cleanly.
+
+    Example: strongroom up --home var/strongroom
+    """
+    screen = Screen(as_json)
+    wanted = stacks.Wanted(home or Path("var/strongroom"), regions, port, concurrency)
+    screen.say(f"Starting the stack in {wanted.home} …")
+    with stacks.running(wanted) as stack:
+        document = {"home": str(stack.path), "web": stack.web}
+        screen.give(document, text=f"Strongroom runs: {stack.web}\nCtrl-C stops it.")
+        stacks.until_told(stack)
+        screen.say("Stopping …")
+
+
+@click.group()
+def serve() -> None:
+    """One long-running process of the platform; the chart and `up` start them."""
+
+
+@serve.command()
+@common
+def dispatcher(home: Path | None, as_json: bool) -> None:
+    """Finds what falls due and rings for it. Any number may run.
+
+    Example: strongroom serve dispatcher
+    """
+    serving.dispatcher(find_settings(home))
+
+
+@serve.command()
+@click.option(
+    "--queue",
+    "queues",
+    multiple=True,
+    required=True,
+    type=click.Choice([queue.value for queue in Queue]),
+)
+@click.option("--concurrency", type=click.IntRange(1, 256), default=1, show_default=True)
+@common
+def worker(home: Path | None, as_json: bool, queues: tuple[str, ...], concurrency: int) -> None:
+    """Carries out what the queues ring for.
+
+    Example: strongroom serve worker --queue restore --concurrency 2
+    """
+    serving.worker(find_settings(home), [Queue(name) for name in queues], concurrency=concurrency)
+
+
+@serve.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=int, default=8080, show_default=True)
+@common
+def web(home: Path | None, as_json: bool, host: str, port: int) -> None:
+    """The pages.
+
+    Example: strongroom serve web --host 0.0.0.0
+    """
+    serving.web(find_settings(home), host=host, port=port)
+
+
+@click.command()
+@common
+def migrate(home: Path | None, as_json: bool) -> None:
+    """Bring the control database to this version's schema.
+
+    Example: strongroom migrate
+    """
+    schema.upgrade(find_settings(home).databases[Role.MIGRATOR], METADATA)
+    Screen(as_json).give({"ok": True}, text="The schema is up to date.")
+
+
+COMMANDS = (up, serve, migrate)

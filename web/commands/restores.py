@@ -1,0 +1,3 @@
+"""`strongroom backup`, `points`, `verify`, `browse`, `find`, `diff`, `retention`, `hold`."""
+
+COMMANDS = ()

@@ -1,0 +1,260 @@
+"""`strongroom tenant` and `strongroom source`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import select
+
+from backup import planning
+from backup.models import Source
+from strongroom.db import Role
+from strongroom.errors import BadValue
+from tenants import onboarding, plan_changes, sourcing
+from tenants.models import PlanVersion, Tenant
+from tenants.onboarding import NewTenant
+from tenants.sourcing import NewSource
+from web.output import Screen, when
+from web.session import common, connect, me
+
+
+@click.group()
+def tenant() -> None:
+    """Tenants: the customers whose data is kept safe."""
+
+
+@tenant.command("list")
+@common
+def list_(home: Path | None, as_json: bool) -> None:
+    """All tenants.
+
+    Example: strongroom tenant list
+    """
+    platform = connect(home)
+    with platform.database.session(Role.OPERATOR) as session:
+        rows = session.execute(
+            select(Tenant, PlanVersion)
+            .join(PlanVersion, PlanVersion.id == Tenant.plan_version_id)
+            .order_by(Tenant.slug)
+        ).all()
+        found = [_document(row.Tenant, row.PlanVersion) for row in rows]
+    Screen(as_json).table(
+        found,
+        ["slug", "name", "plan", "country", "time zone", "locale"],
+        [[f[key] for key in ("slug", "name", "plan", "country", "zone", "locale")] for f in found],
+    )
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option("--name", required=True)
+@click.option("--plan", required=True, help="Code of a plan: starter, business, enterprise, …")
+@click.option("--timezone", "zone", required=True, help="IANA, like Africa/Cairo.")
+@click.option("--country", required=True, help="ISO 3166, like EG.")
+@click.option("--locale", required=True, help="BCP 47, like ar-EG.")
+@click.option("--pack", help="The policy pack it is under.")
+@common
+def add(home: Path | None, as_json: bool, **values: Any) -> None:
+    """Add a tenant: key, repositories and schedules are made.
+
+    Example: strongroom tenant add acme --name "Acme" --plan business --timezone Asia/Dubai
+    --country AE --locale ar-AE
+    """
+    platform = connect(home)
+    row = onboarding.add(platform, NewTenant(**values), by=me())
+    Screen(as_json).give(
+        {"id": str(row.id), "slug": row.slug, "plan": values["plan"]},
+        text=f"Tenant {row.slug} was added. Next: strongroom source add {row.slug} KIND NAME …",
+    )
+
+
+@tenant.command()
+@click.argument("slug")
+@common
+def show(slug: str, home: Path | None, as_json: bool) -> None:
+    """One tenant: plan, schedule, sources.
+
+    Example: strongroom tenant show acme
+    """
+    platform = connect(home)
+    row = onboarding.named(platform, slug)
+    with platform.database.session(Role.OPERATOR, tenant=row.id) as session:
+        plan = session.get_one(PlanVersion, row.plan_version_id)
+        policy = planning.current_policy(session, row.id)
+        document = _document(row, plan) | {
+            "policy": {"version": policy.version, "cites": policy.cites, **policy.body},
+            "sources": [_source(each) for each in _sources(session, row)],
+        }
+    Screen(as_json).table(document, ["value", "is"], [[k, v] for k, v in document.items()])
+
+
+@tenant.command()
+@click.argument("slug")
+@click.argument("code")
+@click.option("--preview", is_flag=True, help="Only say what would go.")
+@common
+def plan(slug: str, code: str, preview: bool, home: Path | None, as_json: bool) -> None:
+    """Move a tenant to a plan. Refused (exit 4) while any existing point would be removed.
+
+    Example: strongroom tenant plan acme enterprise --preview
+    """
+    platform = connect(home)
+    row = onboarding.named(platform, slug)
+    if preview:
+        seen = plan_changes.preview(platform, row, code)
+    else:
+        seen = plan_changes.change(platform, row, code, by=me())
+    losing = [
+        {"point": v.point.number, "date": str(v.point.local_date), "reason": v.reasons[0].code}
+        for v in seen.losing
+    ]
+    document = {"tenant": slug, "plan": code, "version": seen.plan.version, "losing": losing}
+    if preview and losing and not as_json:
+        Screen(as_json).table(
+            document, ["point", "date", "would go"], [[*e.values()] for e in losing]
+        )
+        return
+    done = "would move" if preview else "is now"
+    Screen(as_json).give(
+        document, text=f"{slug} {done} on plan {code} version {seen.plan.version}; no point goes."
+    )
+
+
+@click.group()
+def source() -> None:
+    """Sources: what of a tenant is backed up."""
+
+
+@source.command("list")
+@click.argument("slug", metavar="TENANT")
+@common
+def list_sources(slug: str, home: Path | None, as_json: bool) -> None:
+    """The sources of a tenant.
+
+    Example: strongroom source list acme
+    """
+    platform = connect(home)
+    row = onboarding.named(platform, slug)
+    with platform.database.session(Role.OPERATOR, tenant=row.id) as session:
+        found = [_source(each) for each in _sources(session, row)]
+    Screen(as_json).table(
+        found,
+        ["name", "kind", "options", "since"],
+        [[f["name"], f["kind"], _options(f["options"]), f["added_at"]] for f in found],
+    )
+
+
+@source.command("add")
+@click.argument("slug", metavar="TENANT")
+@click.argument("kind")
+@click.argument("name")
+@click.option("--path", help="directory: the folder, from / on.")
+@click.option("--exclude", multiple=True, help="directory: a pattern; may be given again.")
+@click.option("--dsn", help="postgres: postgresql://USER@HOST:PORT/DATABASE, without password.")
+@click.option("--schema", help="postgres: only this schema.")
+@click.option(
+    "--password-file", type=click.Path(path_type=Path), help="File with the password; - is stdin."
+)
+@common
+def add_source(
+    slug: str, kind: str, name: str, home: Path | None, as_json: bool, **given: Any
+) -> None:
+    """Add a source. It is looked at first; what cannot be read is not added.
+
+    Example: strongroom source add acme postgres erp --dsn postgresql://backup@db:5432/erp
+    --password-file /run/secrets/erp
+    """
+    password = _password(given.pop("password_file"))
+    options = {key: value for key, value in given.items() if value not in (None, ())}
+    if "exclude" in options:
+        options["exclude"] = list(options["exclude"])
+    platform = connect(home)
+    row = onboarding.named(platform, slug)
+    made = sourcing.add(platform, row, NewSource(kind, name, options, password), by=me())
+    Screen(as_json).give(
+        _source(made), text=f"Source {name} was added. Next: strongroom backup {slug} --wait"
+    )
+
+
+@source.command("test")
+@click.argument("slug", metavar="TENANT")
+@click.argument("name")
+@common
+def test_source(slug: str, name: str, home: Path | None, as_json: bool) -> None:
+    """Look at a source now, and say what is wrong with it.
+
+    Example: strongroom source test acme erp
+    """
+    platform = connect(home)
+    found = sourcing.check(platform, onboarding.named(platform, slug), name)
+    Screen(as_json).give({"ok": True, "found": vars(found)}, text=f"{name} can be read: {found}")
+
+
+@source.command("remove")
+@click.argument("slug", metavar="TENANT")
+@click.argument("name")
+@common
+def remove_source(slug: str, name: str, home: Path | None, as_json: bool) -> None:
+    """Back a source up no more. Its points stay as long as the policy says.
+
+    Example: strongroom source remove acme old-files
+    """
+    platform = connect(home)
+    sourcing.remove(platform, onboarding.named(platform, slug), name)
+    Screen(as_json).give(
+        {"removed": name}, text=f"{name} is backed up no more; its points stay as the policy says."
+    )
+
+
+def _password(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadValue(f"The password file {file} cannot be read: {error}.") from None
+    return text.rstrip("\r\n").encode()
+
+
+def _sources(session: Any, row: Tenant) -> list[Source]:
+    return list(
+        session.execute(
+            select(Source)
+            .where(Source.tenant_id == row.id, Source.removed_at.is_(None))
+            .order_by(Source.name)
+        ).scalars()
+    )
+
+
+def _source(row: Source) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "kind": row.kind,
+        "options": row.options,
+        "added_at": when(row.added_at),
+    }
+
+
+def _options(options: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in options.items() if value)
+
+
+def _document(row: Tenant, plan: PlanVersion) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "slug": row.slug,
+        "name": row.name,
+        "plan": plan.code,
+        "plan_version": plan.version,
+        "country": row.country,
+        "zone": row.zone,
+        "locale": row.locale,
+        "pack": row.pack,
+    }
+
+
+COMMANDS = (tenant, source)

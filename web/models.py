@@ -1,0 +1,14 @@
+"""Every model there is, imported once, so that the schema is whole."""
+
+import backup.catalogue
+import backup.models
+import restore.models
+import strongroom.lifecycle
+import strongroom.regions
+import strongroom.secrets_at_rest
+import tenants.models
+from strongroom.db import Base
+
+METADATA = Base.metadata
+
+__all__ = ["METADATA", "backup", "restore", "strongroom", "tenants"]

@@ -1,0 +1,436 @@
+"""What pages and commands show, read once for both: points, contents, retention, health."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from backup import catalogue, expiry, ledger, schedule
+from backup import policy as policies
+from backup import retention as retaining
+from backup.catalogue import CataloguePath, CatalogueVersion
+from backup.models import (
+    BackupRun,
+    Copy,
+    Point,
+    PointSource,
+    Proof,
+    Removal,
+    Repository,
+    Snapshot,
+    Source,
+)
+from backup.policy import EffectivePolicy
+from backup.states import CopyState, Outcome, ProofState, RemovalState, RepositoryState, RunState
+from restore.models import Restore
+from restore.states import RestoreState
+from strongroom.db import Role
+from strongroom.errors import BadValue, NotFound
+from strongroom.regions import Region
+from strongroom.runtime import Runtime
+from tenants.models import Tenant
+
+FOUND_MOST = 1000
+FAILED_LATELY = timedelta(days=2)
+
+
+def points(platform: Runtime, tenant: Tenant, *, everything: bool = False) -> list[dict[str, Any]]:
+    """Points with copies, proofs and expiry, the newest first; gone ones only if asked for."""
+    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        known = ledger.read(session, tenant.id, now=platform.now())
+        ends = expiry.expiries(
+            known.points, known.policy, now=platform.now(), zone=known.zone, holds=known.holds
+        )
+        rows = session.execute(
+            select(Point).where(Point.tenant_id == tenant.id).order_by(Point.number.desc())
+        ).scalars()
+        copies = _copies(session, tenant.id)
+        return [
+            _point(row, copies.get(row.id, []), ends.get(row.id))
+            for row in rows
+            if everything or row.id in ends
+        ]
+
+
+def point(platform: Runtime, tenant: Tenant, point_id: UUID) -> dict[str, Any]:
+    """One point, as `points` has it, with what came of each source."""
+    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        row = session.get_one(Point, point_id)
+        found = _point(row, _copies(session, tenant.id).get(row.id, []), None)
+        parts = session.execute(
+            select(PointSource, Source.name)
+            .join(Source, Source.id == PointSource.source_id)
+            .where(PointSource.point_id == point_id)
+        )
+        found["sources"] = [
+            {
+                "name": part.name,
+                "outcome": str(part.PointSource.outcome),
+                "failure": part.PointSource.failure,
+                "seconds": part.PointSource.seconds,
+            }
+            for part in parts
+        ]
+    return found
+
+
+def find_point(platform: Runtime, tenant: Tenant, name: str) -> Point:
+    """By number, id, `newest` (complete) or `latest` (the newest verified one)."""
+    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        standing = select(Copy.point_id).where(
+            Copy.tenant_id == tenant.id, Copy.state != CopyState.REMOVED
+        )
+        wanted = select(Point).where(Point.tenant_id == tenant.id, Point.id.in_(standing))
+        if name == "newest":
+            wanted = wanted.where(Point.outcome == Outcome.COMPLETE)
+        elif name == "latest":
+            wanted = wanted.where(Point.id.in_(verified_points(session, tenant.id)))
+        elif name.isdigit():
+            wanted = wanted.where(Point.number == int(name))
+        else:
+            wanted = wanted.where(Point.id == _uuid(name))
+        found = session.execute(wanted.order_by(Point.number.desc()).limit(1)).scalar_one_or_none()
+    if found is None:
+        raise NotFound(
+            f"{tenant.slug} has no point {name!r}. `strongroom points {tenant.slug}` shows all.",
+            code="unknown-point",
+        )
+    return found
+
+
+def verified_points(session: Session, tenant: UUID) -> list[UUID]:
+    """Complete points of which some region's copy has all its data proven."""
+    known = ledger.read(session, tenant, now=_now(session))
+    return [
+        each.id
+        for each in known.points
+        if each.outcome is Outcome.COMPLETE and retaining.is_verified(each)
+    ]
+
+
+def browse(
+    platform: Runtime, point: Point, path: str, *, source: str | None
+) -> list[dict[str, Any]]:
+    """What lies directly in a folder of a point."""
+    with platform.database.session(Role.OPERATOR, tenant=point.tenant_id) as session:
+        row = _one_source(session, point, source)
+        folder = "/" + path.strip("/")
+        return [
+            {
+                "path": entry.path,
+                "kind": entry.kind,
+                "size": entry.size,
+                "changed_at": entry.changed_at,
+            }
+            for entry in catalogue.browse(session, row.id, point.number, folder)
+        ]
+
+
+def find(platform: Runtime, tenant: Tenant, pattern: str) -> list[dict[str, Any]]:
+    """Paths whose name matches, over all points, deleted ones too; at most FOUND_MOST."""
+    like = re.sub(r"([%_\\])", r"\\\1", pattern).replace("*", "%").replace("?", "_")
+    like = like if set("*?") & set(pattern) else f"%{like}%"
+    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        rows = session.execute(
+            select(Source.name, CataloguePath.path, CatalogueVersion)
+            .join(CataloguePath, CataloguePath.source_id == Source.id)
+            .join(CatalogueVersion, CatalogueVersion.path_id == CataloguePath.id)
+            .where(Source.tenant_id == tenant.id, CataloguePath.path.ilike(like))
+            .order_by(CataloguePath.path, CatalogueVersion.since)
+            .limit(FOUND_MOST)
+        )
+        return [
+            {
+                "source": row.name,
+                "path": row.path,
+                "kind": row.CatalogueVersion.kind,
+                "size": row.CatalogueVersion.size,
+                "since": row.CatalogueVersion.since,
+                "until": row.CatalogueVersion.until,
+            }
+            for row in rows
+        ]
+
+
+def diff(platform: Runtime, tenant: Tenant, numbers: tuple[int, int]) -> list[dict[str, Any]]:
+    """Paths and tables that differ between two points, from the catalogue."""
+    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        first = _versions_at(session, tenant.id, numbers[0])
+        second = _versions_at(session, tenant.id, numbers[1])
+    found = []
+    for key in sorted(first.keys() | second.keys()):
+        before, after = first.get(key), second.get(key)
+        if before is not None and after is not None and before.id == after.id:
+            continue
+        change = "added" if before is None else "removed" if after is None else "changed"
+        found.append(
+            {
+                "source": key[0],
+                "path": key[1],
+                "change": change,
+                "before": None if before is None else before.size,
+                "after": None if after is None else after.size,
+            }
+        )
+    return found
+
+
+def retention(
+    platform: Runtime, tenant: Tenant, policy: EffectivePolicy | None
+) -> list[dict[str, Any]]:
+    """What retention would decide now, under the tenant's policy or another one."""
+    now = platform.now()
+    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        known = ledger.read(session, tenant.id, now=now)
+    wanted = policy or known.policy
+    decision = retaining.decide(known.points, wanted, now=now, zone=known.zone, holds=known.holds)
+    ends = expiry.expiries(known.points, wanted, now=now, zone=known.zone, holds=known.holds)
+    return [
+        {
+            "number": verdict.point.number,
+            "date": str(verdict.point.local_date),
+            "outcome": str(verdict.point.outcome),
+            "goes": not verdict.keep,
+            "reasons": [str(reason.code) for reason in verdict.reasons],
+            "expires": _day(ends.get(verdict.point.id)),
+        }
+        for verdict in decision.verdicts
+    ]
+
+
+def status(platform: Runtime) -> dict[str, Any]:
+    """The health of every tenant, computed from what was expected, and what needs attention."""
+    with platform.database.session(Role.OPERATOR) as session:
+        tenants = session.execute(select(Tenant).order_by(Tenant.slug)).scalars().all()
+        found = [_tenant_status(platform, session, tenant) for tenant in tenants]
+    attention = [each for each in found if each["attention"]]
+    return {"ok": not attention, "tenants": found, "attention": len(attention)}
+
+
+def _tenant_status(platform: Runtime, session: Session, tenant: Tenant) -> dict[str, Any]:
+    now = platform.now()
+    known = ledger.read(session, tenant.id, now=now)
+    policy = policies.from_json(known.row.body)
+    newest = session.execute(
+        select(func.max(Copy.stored_at))
+        .join(Point, Point.id == Copy.point_id)
+        .where(
+            Copy.tenant_id == tenant.id,
+            Point.tenant_id == tenant.id,
+            Point.outcome == Outcome.COMPLETE,
+            Copy.state != CopyState.REMOVED,
+        )
+    ).scalar_one()
+    overdue = schedule.is_overdue(
+        newest, rpo_hours=policy.rpo_hours, since=tenant.created_at, now=now
+    )
+    attention = ["overdue"] if overdue else []
+    attention += _troubles(session, tenant, now)
+    return {
+        "tenant": tenant.slug,
+        "points": len(known.points),
+        "newest_complete": newest,
+        "verified": sum(retaining.is_verified(each) for each in known.points),
+        "running": _running(session, tenant),
+        "attention": attention,
+    }
+
+
+def _troubles(session: Session, tenant: Tenant, now: Any) -> list[str]:
+    """What is wrong with the tenant, as codes with counts."""
+    lately = now - FAILED_LATELY
+    last_run = session.execute(
+        select(BackupRun.state)
+        .where(BackupRun.tenant_id == tenant.id, BackupRun.ended_at.is_not(None))
+        .order_by(BackupRun.ended_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    last_point = session.execute(
+        select(Point.outcome)
+        .where(Point.tenant_id == tenant.id)
+        .order_by(Point.number.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    found = []
+    if last_run in (RunState.FAILED, RunState.QUARANTINED):
+        found.append("last-run-failed")
+    elif last_point is Outcome.PARTIAL:
+        found.append("last-point-partial")
+    counts = {
+        "copies-wait": (Copy, Copy.state == CopyState.WAITING, Copy.failure.is_not(None)),
+        "proofs-failed": (Proof, Proof.state == ProofState.FAILED, Proof.ended_at > lately),
+        "removals-blocked": (
+            Removal,
+            Removal.state.in_([RemovalState.PLANNED, RemovalState.FORGOTTEN]),
+            Removal.blocked["code"].astext != "object-lock",
+        ),
+        "repositories-frozen": (
+            Repository,
+            Repository.state == RepositoryState.FROZEN,
+            Repository.tenant_id == tenant.id,
+        ),
+        "quarantined": (
+            BackupRun,
+            BackupRun.state == RunState.QUARANTINED,
+            BackupRun.tenant_id == tenant.id,
+        ),
+    }
+    for code, (kind, *conditions) in counts.items():
+        count = session.execute(
+            select(func.count())
+            .select_from(kind)
+            .where(kind.tenant_id == tenant.id, and_(*conditions))
+        ).scalar_one()
+        if count:
+            found.append(f"{code}: {count}")
+    return found
+
+
+def _running(session: Session, tenant: Tenant) -> list[str]:
+    runs = session.execute(
+        select(BackupRun).where(
+            BackupRun.tenant_id == tenant.id,
+            BackupRun.state.in_([RunState.QUEUED, RunState.MAKING]),
+        )
+    ).scalars()
+    restores = session.execute(
+        select(Restore).where(
+            Restore.tenant_id == tenant.id,
+            Restore.state.in_([RestoreState.WAITING, RestoreState.RUNNING]),
+        )
+    ).scalars()
+    return [f"backup {run.state}" for run in runs] + [
+        f"restore {each.phase or each.state}" for each in restores
+    ]
+
+
+def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:
+    """The copies of every point; proven as of the oldest proof of its snapshots."""
+    snapshots = (
+        select(
+            PointSource.point_id,
+            Snapshot.repository_id,
+            func.min(func.coalesce(Snapshot.checked_at, _NEVER)).label("checked_at"),
+            func.min(func.coalesce(Snapshot.verified_at, _NEVER)).label("verified_at"),
+        )
+        .join(
+            Snapshot,
+            or_(
+                Snapshot.id == PointSource.snapshot_id,
+                Snapshot.origin_id == PointSource.snapshot_id,
+            ),
+        )
+        .where(PointSource.tenant_id == tenant, Snapshot.tenant_id == tenant)
+        .group_by(PointSource.point_id, Snapshot.repository_id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(Copy, Region.name, snapshots.c.checked_at, snapshots.c.verified_at)
+        .join(Region, Region.id == Copy.region_id)
+        .outerjoin(
+            snapshots,
+            and_(
+                snapshots.c.point_id == Copy.point_id,
+                snapshots.c.repository_id == Copy.repository_id,
+            ),
+        )
+        .where(Copy.tenant_id == tenant)
+        .order_by(Region.rank)
+    )
+    found: dict[UUID, list[dict[str, Any]]] = {}
+    for copy, region, checked, verified in rows:
+        stored = copy.state is CopyState.STORED
+        found.setdefault(copy.point_id, []).append(
+            {
+                "region": region,
+                "state": str(copy.state),
+                "stored_at": copy.stored_at,
+                "checked_at": _proven(checked) if stored else None,
+                "verified_at": _proven(verified) if stored else None,
+                "failure": copy.failure,
+            }
+        )
+    return found
+
+
+_NEVER = func.to_timestamp(0)
+
+
+def _proven(moment: Any) -> Any:
+    return None if moment is None or moment.year < 2000 else moment
+
+
+def _point(row: Point, copies: list[dict[str, Any]], end: expiry.Expiry | None) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "number": row.number,
+        "outcome": str(row.outcome),
+        "kind": str(row.kind),
+        "cadences": row.cadences,
+        "taken_at": row.taken_at.isoformat(),
+        "local_date": str(row.local_date),
+        "bytes": row.bytes,
+        "added_bytes": row.added_bytes,
+        "entries": row.entries,
+        "copies": copies,
+        "expires": _day(end),
+        "kept_by": str(end.because) if end else None,
+    }
+
+
+def _day(end: expiry.Expiry | None) -> str | None:
+    return None if end is None or end.on is None else str(end.on)
+
+
+def _one_source(session: Session, point: Point, name: str | None) -> Source:
+    rows = session.execute(
+        select(Source)
+        .join(PointSource, PointSource.source_id == Source.id)
+        .where(PointSource.point_id == point.id)
+    ).scalars()
+    known = {row.name: row for row in rows}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name is None or name not in known:
+        raise BadValue(
+            f"Which source? Point {point.number} has {', '.join(known) or 'none'}; name one with "
+            "--source.",
+            code="which-source",
+        )
+    return known[name]
+
+
+def _versions_at(
+    session: Session, tenant: UUID, number: int
+) -> dict[tuple[str, str], CatalogueVersion]:
+    rows: Sequence[Any] = session.execute(
+        select(Source.name, CataloguePath.path, CatalogueVersion)
+        .join(CataloguePath, CataloguePath.source_id == Source.id)
+        .join(CatalogueVersion, CatalogueVersion.path_id == CataloguePath.id)
+        .where(
+            Source.tenant_id == tenant,
+            CatalogueVersion.since <= number,
+            or_(CatalogueVersion.until.is_(None), CatalogueVersion.until > number),
+            CatalogueVersion.kind != "dir",
+        )
+    ).all()
+    return {(row.name, row.path): row.CatalogueVersion for row in rows}
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadValue(
+            f"{text!r} is no point: give a number, an id, `newest` or `latest`.", code="bad-point"
+        ) from None
+
+
+def _now(session: Session) -> Any:
+    return session.execute(select(func.now())).scalar_one()

@@ -1,0 +1,62 @@
+"""How a command finds the running platform, and for whom it acts."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from strongroom import settings
+from strongroom.actors import Actor, ActorKind
+from strongroom.errors import BadValue
+from strongroom.runtime import Runtime
+from strongroom.stack.home import find_stack
+from web import parts
+from web.output import ends_well
+
+HOME_VARIABLE = "STRONGROOM_HOME"
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every command has."""
+    command = click.option(
+        "--home",
+        type=click.Path(path_type=Path),
+        envvar=HOME_VARIABLE,
+        help="Folder of an embedded stack.",
+    )(command)
+    command = click.option(
+        "--json", "as_json", is_flag=True, help="One JSON document on standard output."
+    )(command)
+    return ends_well(command)
+
+
+def connect(home: Path | None) -> Runtime:
+    """The platform: the stack of this home, or what STRONGROOM_* variables say."""
+    return parts.make_runtime(find_settings(home))
+
+
+def find_settings(home: Path | None) -> settings.Settings:
+    """Raises what is wrong, in words."""
+    if home is not None:
+        return settings.from_stack(find_stack(home))
+    if any(name.startswith("STRONGROOM_DATABASE_URL") for name in os.environ):
+        return settings.from_environment(os.environ)
+    raise BadValue(
+        "Which platform? Name the folder of a running stack with --home (or STRONGROOM_HOME), "
+        "or set STRONGROOM_* for a production one. `strongroom up --home DIR` starts a stack.",
+        code="no-platform",
+    )
+
+
+def me() -> Actor:
+    """Who runs the command: whoever has the local socket can operate."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = str(os.getuid())
+    return Actor(ActorKind.OPERATOR, name)

@@ -1,0 +1,138 @@
+"""`strongroom up`: the embedded stack, the schema, the regions, and our own processes beside it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.dialects.postgresql import insert
+
+from strongroom import clock, schema, settings
+from strongroom.db import Database, Role
+from strongroom.ids import new_id
+from strongroom.program import Command
+from strongroom.regions import Region, RegionState
+from strongroom.stack import ports
+from strongroom.stack.children import Child
+from strongroom.stack.embedded import Embedded
+from strongroom.stack.home import find_stack
+from tenants import plans
+from web.models import METADATA
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How the stack is to be started."""
+
+    home: Path
+    regions: int = 2
+    port: int | None = None  # of the web page; None: one that is free, and the same next time
+    concurrency: int = 2  # of the workers that make backups
+
+
+@dataclass(frozen=True)
+class Running:
+    """A stack that runs."""
+
+    path: Path  # its home
+    web: str  # the address of the page
+    stack: Embedded
+
+
+@contextmanager
+def running(wanted: Wanted) -> Iterator[Running]:
+    """The whole stack for the length of the block. Call it from the main thread."""
+    stack = Embedded(wanted.home, regions=wanted.regions)
+    with stack:
+        known = settings.from_stack(find_stack(stack.path))
+        schema.upgrade(known.databases[Role.MIGRATOR], METADATA)
+        register(known, stack)
+        port = wanted.port or _page_port(stack)
+        for child in processes(stack.path, port=port, concurrency=wanted.concurrency):
+            stack.children.start(child)
+        web = f"http://localhost:{port}"
+        stack.publish(web=web)
+        yield Running(stack.path, web, stack)
+
+
+def until_told(running: Running) -> None:
+    """Look after the children until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    running.stack.children.watch(stop)
+
+
+def register(known: settings.Settings, stack: Embedded) -> None:
+    """Write the regions into the database, and the shipped plans if there are none."""
+    database = Database(known.databases)
+    now = clock.now()
+    with database.session(Role.OPERATOR) as session:
+        for rank, service in enumerate(stack.regions):
+            entry = service.published()
+            session.execute(
+                insert(Region)
+                .values(
+                    id=new_id(),
+                    rank=rank,
+                    state=RegionState.OPEN,
+                    created_at=now,
+                    **{name: entry[name] for name in REGION_COLUMNS},
+                )
+                .on_conflict_do_update(
+                    index_elements=["name"], set_={"endpoint": entry["endpoint"]}
+                )
+            )
+        if not plans.newest(session):
+            plans.apply(session, plans.read(plans.SHIPPED), now=now)
+    database.close()
+
+
+REGION_COLUMNS = ("name", "endpoint", "bucket", "location", "role_arn")
+
+
+def processes(home: Path, *, port: int, concurrency: int) -> list[Child]:
+    """Our own processes, in the order in which they start."""
+    backup = ["--queue", "backup", "--queue", "copy", "--queue", "verify", "--queue", "removal"]
+    return [
+        _child(home, "dispatcher", ["dispatcher"]),
+        _child(home, "worker", ["worker", *backup, "--concurrency", str(concurrency)]),
+        _child(home, "worker-restore", ["worker", "--queue", "restore", "--concurrency", "1"]),
+        _child(home, "web", ["web", "--port", str(port)], page=port),
+    ]
+
+
+def _child(home: Path, name: str, argv: list[str], *, page: int | None = None) -> Child:
+    command = Command(
+        [sys.executable, "-m", "web.cli", "serve", *argv, "--home", str(home)],
+        environment={"PATH": PATH, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
+        folder=Path("/"),
+    )
+    return Child(
+        name=name,
+        command=command,
+        ready=None if page is None else lambda: _answers(page),
+        grace=10.0,
+    )
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _page_port(stack: Embedded) -> int:
+    (port,) = ports.reserve(stack.home.ports, ports.Need("web", count=1))
+    return port
