@@ -18,17 +18,27 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from backup import repositories
 from backup.models import Act, ActVersion, Repository
 from backup.repositories import Site
 from backup.states import ActKind
 from strongroom.db import Role
 from strongroom.ids import new_id
+from strongroom.lifecycle import database_now
 from strongroom.storage import Store, Version
 
 SKEW = timedelta(minutes=5)  # the most that our clock and the object store's may differ
 LOCKS = ("locks/",)
 INDEXED = ("index/", "locks/")
 PRUNED = ("data/", "index/", "locks/")
+
+# The longest that an act of a lost worker can have gone on: its rights to delete end by then.
+LONGEST = {
+    ActKind.LOCK_RELEASE: timedelta(seconds=repositories.WRITE_SECONDS),
+    ActKind.FORGET: timedelta(seconds=repositories.DELETE_SECONDS),
+    ActKind.PRUNE: timedelta(seconds=repositories.DELETE_SECONDS),
+    ActKind.KEY_CHANGE: timedelta(seconds=repositories.DELETE_SECONDS),
+}
 
 Pair = tuple[str, str]  # key, version id
 
@@ -38,49 +48,55 @@ class Split:
     """What a listing of all versions comes to."""
 
     ours: tuple[Pair, ...]  # a recorded act made it noncurrent
+    markers: frozenset[Pair]  # those of ours that are delete markers
     strangers: tuple[Version, ...]  # nobody of us did
 
 
 def split(versions: Iterable[Version], recorded: set[Pair]) -> Split:
     """Which of what is noncurrent, or a delete marker, is ours to sweep. Pure."""
-    ours: list[Pair] = []
+    ours: list[Version] = []
     strangers: list[Version] = []
     for version in versions:
         if version.latest and not version.marker:
             continue
-        pair = (version.key, version.version_id)
-        if pair in recorded:
-            ours.append(pair)
-        else:
-            strangers.append(version)
-    return Split(tuple(ours), tuple(strangers))
+        known = pair_of(version) in recorded
+        (ours if known else strangers).append(version)
+    markers = frozenset(pair_of(version) for version in ours if version.marker)
+    return Split(tuple(map(pair_of, ours)), markers, tuple(strangers))
 
 
-def made_by(versions: Iterable[Version], *, since: datetime) -> list[Pair]:
-    """What deletes since then left: each latest marker, and the one version beneath it. Pure.
+def pair_of(version: Version) -> Pair:
+    return version.key, version.version_id
 
-    A second old version of the same key is not ours: restic never writes an object twice.
+
+def made_by(versions: Iterable[Version], *, since: datetime, until: datetime) -> list[Pair]:
+    """What deletes in that time left: the markers, and the one version beneath them. Pure.
+
+    A delete that was sent again leaves a second marker, which is ours too. A second old version
+    of the same key is not: restic never writes an object twice.
     """
     by_key: dict[str, list[Version]] = {}
     for version in versions:
         by_key.setdefault(version.key, []).append(version)
     found: list[Pair] = []
-    for key, all_of_it in by_key.items():
-        marker = next((each for each in all_of_it if each.latest and each.marker), None)
-        if marker is None or marker.modified < since:
+    for all_of_it in by_key.values():
+        markers = [each for each in all_of_it if each.marker and since <= each.modified <= until]
+        if not any(marker.latest for marker in markers):
             continue
-        found.append((key, marker.version_id))
+        found += map(pair_of, markers)
         beneath = [each for each in all_of_it if not each.marker]
         if beneath:
             newest = max(beneath, key=lambda each: each.modified)
-            found.append((key, newest.version_id))
+            found.append(pair_of(newest))
     return found
 
 
-def begin(
-    session: Session, row: Repository, act: tuple[ActKind, Sequence[str]], now: datetime
-) -> Act:
-    """Write an act down. Keys are relative: whole names, or prefixes that end in "/"."""
+def begin(session: Session, row: Repository, act: tuple[ActKind, Sequence[str]]) -> Act:
+    """Write an act down. Keys are relative: whole names, or prefixes that end in "/".
+
+    It is dated by the database's clock: versions carry the region's, and business time may be
+    shifted against both.
+    """
     kind, keys = act
     written = Act(
         id=new_id(),
@@ -88,7 +104,7 @@ def begin(
         repository_id=row.id,
         kind=kind,
         keys=list(keys),
-        started_at=now,
+        started_at=database_now(session),
     )
     session.add(written)
     return written
@@ -101,7 +117,7 @@ def recorded(site: Site, kind: ActKind, keys: Sequence[str], *, store: Store) ->
     An act that fails half-way is closed all the same: what it did is ours.
     """
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        act = begin(session, site.row, (kind, keys), site.runtime.now())
+        act = begin(session, site.row, (kind, keys))
     try:
         yield
     finally:
@@ -118,21 +134,23 @@ def close_open(site: Site, *, store: Store, but: UUID | None = None) -> int:
         ).scalars()
         acts = list(left)
     for act in acts:
-        close(site, act, store=store)
+        close(site, act, store=store, until=act.started_at + LONGEST[act.kind])
     return len(acts)
 
 
-def close(site: Site, act: Act, *, store: Store) -> None:
-    """Record what the act made noncurrent, and that it has ended."""
+def close(site: Site, act: Act, *, store: Store, until: datetime | None = None) -> None:
+    """Record what the act made noncurrent, and that it has ended: at `until` at the latest."""
     pairs: list[Pair] = []
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        last = database_now(session) if until is None else until
     for key in act.keys:
         listed = store.versions(site.prefix + key)
         exact = [each for each in listed if key.endswith("/") or each.key == site.prefix + key]
-        pairs += made_by(exact, since=act.started_at - SKEW)
+        pairs += made_by(exact, since=act.started_at - SKEW, until=last + SKEW)
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         known = known_versions(session, site.row.id)
         _insert(session, act, [pair for pair in pairs if pair not in known])
-        session.execute(update(Act).where(Act.id == act.id).values(ended_at=site.runtime.now()))
+        session.execute(update(Act).where(Act.id == act.id).values(ended_at=last))
 
 
 def known_versions(session: Session, repository_id: UUID) -> set[Pair]:

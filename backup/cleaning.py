@@ -17,25 +17,30 @@ from strongroom.storage import Act
 log = structlog.get_logger(__name__)
 
 
-def forget_orphans(leased: Leased, run: BackupRun) -> int:
-    """Forget this run's snapshots that have no row; what they hold is used again by the next one.
+def forget_orphans(leased: Leased) -> int:
+    """Forget what runs of ours left here without a row; the next backup uses again what it holds.
 
-    Gives how many there were.
+    Whoever made it is gone, as we hold the repository now, and can no longer record it. A snapshot
+    whose run is not known here stays: the rows may be older than the repository. Gives how many
+    there were.
     """
     here = leased.here(seconds=600)
     site = leased.site
     listed = commands.snapshots(leased.restic, here)
-    with site.runtime.database.session(Role.WORKER, tenant=run.tenant_id) as session:
-        known = set(
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        recorded = set(
             session.execute(
                 select(Snapshot.restic_id).where(Snapshot.repository_id == site.row.id)
             ).scalars()
         )
-    orphans = [one.id for one in listed if tag_of(run) in one.tags and one.id not in known]
+        unknown = [one for one in listed if one.id not in recorded]
+        runs = session.execute(select(BackupRun.id)).scalars() if unknown else ()
+        tags = {tag_of(run) for run in runs}
+    orphans = [one.id for one in unknown if tags.intersection(one.tags)]
     if orphans:
-        repositories.allow_deletes(site, leased.held)
+        forgetting = site.restic_with(repositories.deleting(site, leased.held, Act.FORGET))
         keys = [f"snapshots/{orphan}" for orphan in orphans]
         with acts.recorded(site, ActKind.FORGET, [*keys, *acts.LOCKS], store=leased.store):
-            commands.forget(site.restic(Act.FORGET), here, orphans)
-        log.info("unrecorded snapshots were forgotten", run=str(run.id), count=len(orphans))
+            commands.forget(forgetting, here, orphans)
+        log.info("unrecorded snapshots were forgotten", count=len(orphans))
     return len(orphans)

@@ -23,7 +23,7 @@ from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.keeper import Held
-from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
 from strongroom.runtime import Runtime
 
 COPY_SECONDS = 12 * 3600.0
@@ -69,7 +69,7 @@ def _bring(runtime: Runtime, copy: Copy, held: Held) -> None:
             roots = followers.missing_roots(session, copy.point_id, copy.repository_id)
         if roots:
             source, ids = _source(runtime, copy, list(roots))
-            _copy(runtime, copy, target, (source, ids))
+            _copy(copy, held, target, (source, ids))
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         row = session.get_one(Copy, copy.id)
@@ -115,7 +115,7 @@ def _ids(session: Session, repository_id: UUID, roots: list[UUID]) -> dict[UUID,
 
 
 def _copy(
-    runtime: Runtime, copy: Copy, target: leases.Leased, what: tuple[Site, dict[UUID, str]]
+    copy: Copy, held: Held, target: leases.Leased, what: tuple[Site, dict[UUID, str]]
 ) -> None:
     source, ids = what
     copied = commands.copy(
@@ -126,7 +126,8 @@ def _copy(
         through=Within(source.store(storage.Act.READ), source.prefix),
     )
     by_original = {each.original: each.snapshot for each in copied}
-    with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+    with source.runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        _guard(session, copy, held)
         for root, restic_id in ids.items():
             origin = session.get_one(Snapshot, root)
             session.add(
@@ -145,6 +146,15 @@ def _copy(
             )
 
 
+def _guard(session: Session, copy: Copy, held: Held) -> None:
+    """Lock the copy's row; raises Overtaken when another worker has it by now."""
+    fence = session.execute(
+        select(Copy.fence).where(Copy.id == copy.id).with_for_update()
+    ).scalar_one()
+    if fence != held.fence or held.is_lost:
+        raise Overtaken(f"{copy!r} was taken by another worker.")
+
+
 def _again(runtime: Runtime, copy: Copy, held: Held, error: StrongroomError) -> None:
     """Try later, for as long as it takes: a region may be away for days."""
     now = runtime.now()
@@ -161,7 +171,7 @@ def _again(runtime: Runtime, copy: Copy, held: Held, error: StrongroomError) -> 
     try:
         with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
             advance(session, session.get_one(Copy, copy.id), CopyState.WAITING, move)
-    except Overtaken:
+    except LifecycleError:
         log.warning("a copy went on elsewhere", copy=str(copy.id))
     else:
         log.warning("a copy has to wait", copy=str(copy.id), error=error.message)

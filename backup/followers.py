@@ -11,7 +11,16 @@ from sqlalchemy.orm import Session
 
 from backup import policy as policies
 from backup import repositories
-from backup.models import Copy, Point, PointSource, Policy, Proof, Repository, Snapshot
+from backup.models import (
+    BackupRun,
+    Copy,
+    Point,
+    PointSource,
+    Policy,
+    Proof,
+    Repository,
+    Snapshot,
+)
 from backup.states import CopyState, Level, ProofState
 from strongroom.actors import WORKER
 from strongroom.ids import new_id
@@ -45,17 +54,15 @@ def begin(session: Session, point: Point, *, stored_in: Repository, now: datetim
 
 
 def want_proof(session: Session, copy: Copy, *, now: datetime) -> None:
-    """A proof that the data can be read back, unless that is known and fresh for all of it."""
+    """A proof that the data can be read back, unless that is known and fresh for all of it.
+
+    A full run proves all of it again.
+    """
     snapshots = snapshots_of(session, copy.point_id, copy.repository_id)
-    body = session.execute(
-        select(Policy.body)
-        .where(Policy.tenant_id == copy.tenant_id)
-        .order_by(Policy.version.desc())
-        .limit(1)
-    ).scalar_one()
-    days = policies.from_json(body).verification.data_every_days
-    fresh = now - timedelta(days=days)
-    if all(each.verified_at is not None and each.verified_at > fresh for each in snapshots):
+    full = session.get_one(BackupRun, copy.point_id).full
+    fresh = fresh_since(session, copy.tenant_id, now=now)
+    known = all(each.verified_at is not None and each.verified_at > fresh for each in snapshots)
+    if known and not full:
         return
     proof = Proof(
         id=new_id(),
@@ -68,6 +75,17 @@ def want_proof(session: Session, copy: Copy, *, now: datetime) -> None:
     )
     session.add(proof)
     record(session, proof, old="", move=Move(by=WORKER, at=now, reason=Reason("copy-stored")))
+
+
+def fresh_since(session: Session, tenant: UUID, *, now: datetime) -> datetime:
+    """What was read back since then counts as proven: the policy says how long that holds."""
+    body = session.execute(
+        select(Policy.body)
+        .where(Policy.tenant_id == tenant)
+        .order_by(Policy.version.desc())
+        .limit(1)
+    ).scalar_one()
+    return now - timedelta(days=policies.from_json(body).verification.data_every_days)
 
 
 def snapshots_of(session: Session, point_id: UUID, repository_id: UUID) -> Sequence[Snapshot]:

@@ -83,13 +83,15 @@ def tidy(site: Site, held: Held, *, but: UUID) -> None:
     Only ever under our own lease: it removes every lock there is. `but` is our own open act.
     """
     runtime = site.runtime
-    here = repositories.surroundings(runtime, site.row.id, seconds=3600, stop=held.lost)
+    here = repositories.surroundings(
+        runtime, site.row.id, seconds=3600, stop=repositories.Lost(held)
+    )
     commands.unlock_all(site.restic(Rights.BACKUP), here)
     store = site.store(Rights.BACKUP)
     acts.close_open(site, store=store, but=but)
-    repositories.allow_deletes(site, held)
+    healing = site.restic_with(repositories.deleting(site, held, Rights.HEAL))
     with acts.recorded(site, ActKind.PRUNE, acts.INDEXED, store=store):
-        commands.repair_index(site.restic(Rights.HEAL), here)
+        commands.repair_index(healing, here)
     with runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         session.execute(
             update(Repository).where(Repository.id == site.row.id).values(unclean=False)

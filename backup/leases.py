@@ -25,12 +25,12 @@ from backup.restic.calls import Surroundings
 from backup.states import ActKind
 from strongroom import owner
 from strongroom.db import Role
-from strongroom.errors import StrongroomError
+from strongroom.errors import Refused, StrongroomError
 from strongroom.keeper import Held
 from strongroom.lifecycle import LEASE, database_now
 from strongroom.runtime import Runtime
 from strongroom.storage import Act as Rights
-from strongroom.storage import Store
+from strongroom.storage import Credentials, StorageError, Store
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class Leased:
     def here(self, *, seconds: float) -> Surroundings:
         """Where restic may run while the lease lasts."""
         return repositories.surroundings(
-            self.site.runtime, self.site.row.id, seconds=seconds, stop=self.held.lost
+            self.site.runtime, self.site.row.id, seconds=seconds, stop=repositories.Lost(self.held)
         )
 
 
@@ -59,21 +59,26 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
     """
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         row, fence = _take(session, repository_id)
-        act = acts.begin(session, row, (ActKind.LOCK_RELEASE, acts.LOCKS), runtime.now())
     with runtime.keeper.holding(row, fence) as held:
+        ready, unclean = None, False
         try:
             site = repositories.site(runtime, tenant, repository_id)
-            ready = _ready(site, held, act)
+            rights = site.credentials(Rights.BACKUP)
+            unclean = True  # from here on something may be left behind
+            with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+                act = acts.begin(session, row, (ActKind.LOCK_RELEASE, acts.LOCKS))
+            ready = _ready(site, held, act, rights)
             yield ready
-        except BaseException:
-            _release(runtime, held, {"unclean": True})
+            unclean = not _closed(ready, act)
+        except Refused as error:
+            if ready is not None and not isinstance(error, StorageError):
+                unclean = not _closed(ready, act)  # our own no, between two commands
             raise
-        _close_quietly(ready, act)
-        _release(runtime, held, {})
+        finally:
+            _release(runtime, held, {"unclean": True} if unclean else {})
 
 
-def _ready(site: Site, held: Held, act: Act) -> Leased:
-    rights = site.credentials(Rights.BACKUP)
+def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
     row = founding.make(site, held) if site.row.key_hint is None else site.row
     site = Site(site.runtime, row, site.region, site.password)
     store = Store(site.region.address(), rights)
@@ -83,12 +88,14 @@ def _ready(site: Site, held: Held, act: Act) -> Leased:
     return leased
 
 
-def _close_quietly(leased: Leased, act: Act) -> None:
+def _closed(leased: Leased, act: Act) -> bool:
     """Record the released locks; if the region is away now, the next holder does it."""
     try:
         acts.close(leased.site, act, store=leased.store)
     except StrongroomError as error:
         log.warning("an act was left open", act=str(act.id), error=error.message)
+        return False
+    return True
 
 
 def _take(session: Session, repository_id: UUID) -> tuple[Repository, int]:

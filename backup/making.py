@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from backup import places
+from backup import places, repositories
 from backup.leases import Leased
 from backup.models import BackupRun, Source
 from backup.restic import commands, streams
@@ -67,12 +67,12 @@ class Making:
 
     @property
     def tag(self) -> str:
-        return tag_of(self.run)
+        return tag_of(self.run.id)
 
 
-def tag_of(run: BackupRun) -> str:
+def tag_of(run_id: UUID) -> str:
     """By this tag the snapshots of a run are found again after a crash."""
-    return f"run:{run.id}"
+    return f"run:{run_id}"
 
 
 def make(row: Source, making: Making) -> Made:
@@ -130,7 +130,7 @@ def _database(row: Source, reached: tuple[Postgres, Access], making: Making) -> 
     """
     source, access = reached
     reading, writing = os.pipe()
-    tools = Tools(bin_folder(), DUMP_SECONDS, making.leased.held.lost)
+    tools = Tools(bin_folder(), DUMP_SECONDS, repositories.Lost(making.leased.held))
     with ThreadPoolExecutor(1, thread_name_prefix="dump") as pool:
         verdict: Future[Verdict] = pool.submit(dump.take, source, access, into=writing, tools=tools)
         try:

@@ -130,6 +130,7 @@ class BackupRun(OfTenant, Work, Base):
     __tablename__ = "backup_runs"
     __constraints__ = (
         refers("policy_id", "policies"),
+        refers("only_source_id", "sources"),
         Index("ix_backup_runs_due", "due_at", postgresql_where="state in ('queued', 'making')"),
     )
     STEPS = RUN_STEPS
@@ -143,6 +144,7 @@ class BackupRun(OfTenant, Work, Base):
     cadences: Mapped[list[str]]  # the schedules it serves; empty for manual and safety
     local_date: Mapped[date]
     full: Mapped[bool]  # every file is read again, and the data proved
+    only_source_id: Mapped[uuid.UUID | None]  # of a safety point: just what is to be replaced
     asked_by: Mapped[str]
     asked_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -292,7 +294,7 @@ class Removal(OfTenant, Lived, Base):
         refers("copy_id", "copies"),
         refers("repository_id", "repositories"),
         refers("policy_id", "policies"),
-        UniqueConstraint("tenant_id", "copy_id"),
+        UniqueConstraint("tenant_id", "copy_id", "source_id", postgresql_nulls_not_distinct=True),
         Index("ix_removals_due", "due_at", postgresql_where="state in ('planned', 'forgotten')"),
     )
     STEPS = REMOVAL_STEPS

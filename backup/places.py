@@ -17,6 +17,7 @@ from strongroom.keys import Context
 from strongroom.runtime import Runtime
 from strongroom.secrets_at_rest import vault_has
 
+NO_HOME = Path("/nonexistent/strongroom")  # of a platform without an embedded stack
 PASSWORD = "source-password"  # noqa: S105 - the name of a purpose
 
 

@@ -41,6 +41,7 @@ class Order:
     at: datetime
     full: bool = False
     cadences: tuple[SlotKind, ...] = field(default=())
+    only_source: UUID | None = None  # of a safety point
 
 
 def begin_schedules(session: Session, policy: Policy, *, now: datetime) -> None:
@@ -127,6 +128,7 @@ def insert_run(session: Session, policy: Policy, order: Order) -> BackupRun:
         cadences=[str(kind) for kind in order.cadences],
         local_date=order.at.astimezone(zone).date(),
         full=order.full,
+        only_source_id=order.only_source,
         asked_by=str(order.by),
         asked_at=order.at,
         due_at=order.at,

@@ -11,29 +11,38 @@ there until a person has looked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from backup import acts, guards, leases, ledger, repositories, retention
+from backup import acts, cleaning, guards, leases, ledger, repositories, retention
 from backup.leases import Leased
 from backup.making import failure_of
-from backup.models import ActVersion, Copy, PointSource, Removal, Repository, Snapshot
+from backup.models import (
+    ActVersion,
+    BackupRun,
+    Copy,
+    PointSource,
+    Removal,
+    Repository,
+    Snapshot,
+)
 from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands
 from backup.restic.flags import CheckExtent, PruneBounds
-from backup.states import ActKind, CopyState, RemovalState, RepositoryState
+from backup.states import ActKind, CopyState, RemovalState, RepositoryState, RunState
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.errors import Refused, StrongroomError
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, advance, database_now, record
 from strongroom.runtime import Runtime
-from strongroom.storage import Act, Version
+from strongroom.storage import Act, Kept, Store, Version
 
 SHARE = 0.34  # the most of a tenant's points that one pass may take
 SECONDS = 6 * 3600.0
@@ -61,6 +70,10 @@ def review(runtime: Runtime, tenant: UUID) -> int:
     """
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        session.execute(  # two runs that end together review one after the other
+            text("select pg_advisory_xact_lock(hashtextextended(:key, 0))"),
+            {"key": f"removals:{tenant}"},
+        )
         known = ledger.read(session, tenant, now=now)
         decision = retention.decide(
             known.points, known.policy, now=now, zone=known.zone, holds=known.holds
@@ -99,8 +112,15 @@ def _plan(
             continue
         planned += 1
         reason = verdict.reasons[0]
-        move = Move(by=WORKER, at=now, reason=reason)
         if have is not None:
+            values = {
+                "policy_id": known.row.id,
+                "code": str(reason.code),
+                "params": _json(reason.params),
+                "due_at": now,
+                "nudged_at": None,
+            }
+            move = Move(by=WORKER, at=now, reason=reason, values=values)
             advance(session, have, RemovalState.PLANNED, move)
             continue
         row = Removal(
@@ -144,15 +164,18 @@ def _apply(leased: Leased) -> int:
     left = _left_over(site)
     allowed = _still_allowed(leased)
     doomed = _doomed_snapshots(site, allowed)
-    if doomed:
+    if doomed or left:
         _require_no_strangers(leased)
+        orphans = cleaning.forget_orphans(leased)
+        left = left or orphans > 0
+    if doomed:
         _forget(leased, doomed)
     _forgotten(site, allowed, doomed)
     if doomed or left:
         _prune(leased)
-        locked = _sweep(leased)
-        if locked:
-            return _wait_for_locks(site, locked)
+        kept = _sweep(leased)
+        if kept:
+            return _wait_for(site, kept)
     return _gone(site)
 
 
@@ -186,12 +209,14 @@ def _still_allowed(leased: Leased) -> list[Removal]:
         going = {verdict.point.id for verdict in decision.remove}
         trimmed = {(v.point.id, source) for v in decision.trimmed for source in v.without}
         rows = session.execute(
-            select(Removal, Copy.point_id)
+            select(Removal, Copy.point_id, Copy.state)
             .join(Copy, Copy.id == Removal.copy_id)
             .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.PLANNED)
         ).all()
         allowed = []
-        for row, point in rows:
+        for row, point, copy_state in rows:
+            if copy_state is CopyState.COPYING:
+                continue  # somebody is about to store it; it goes with a later pass
             if point in going or (point, row.source_id) in trimmed:
                 allowed.append(row)
             else:
@@ -205,7 +230,7 @@ def _doomed_snapshots(site: Site, allowed: Sequence[Removal]) -> list[Snapshot]:
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         whole = {row.copy_id for row in allowed if row.source_id is None}
         parts = {(row.copy_id, row.source_id) for row in allowed if row.source_id is not None}
-        needed: set[UUID] = set()
+        needed = _unfinished(session, site)
         for copy, part in _needs(session, site):
             if copy not in whole and (copy, part.source_id) not in parts and part.snapshot_id:
                 needed.add(part.snapshot_id)
@@ -215,6 +240,21 @@ def _doomed_snapshots(site: Site, allowed: Sequence[Removal]) -> list[Snapshot]:
             )
         ).scalars()
         return [each for each in here if (each.origin_id or each.id) not in needed]
+
+
+def _unfinished(session: Session, site: Site) -> set[UUID]:
+    """What runs that are not over have stored so far: no copy names it yet."""
+    going_on = (RunState.QUEUED, RunState.MAKING, RunState.QUARANTINED)
+    rows = session.execute(
+        select(PointSource.snapshot_id)
+        .join(BackupRun, BackupRun.id == PointSource.point_id)
+        .where(
+            BackupRun.tenant_id == site.row.tenant_id,
+            BackupRun.state.in_(going_on),
+            PointSource.snapshot_id.is_not(None),
+        )
+    ).scalars()
+    return {each for each in rows if each is not None}
 
 
 def _needs(session: Session, site: Site) -> Iterable[tuple[UUID, PointSource]]:
@@ -229,11 +269,11 @@ def _needs(session: Session, site: Site) -> Iterable[tuple[UUID, PointSource]]:
 
 def _forget(leased: Leased, doomed: Sequence[Snapshot]) -> None:
     site = leased.site
-    repositories.allow_deletes(site, leased.held)
+    forgetting = site.restic_with(repositories.deleting(site, leased.held, Act.FORGET))
     ids = [each.restic_id for each in doomed]
     keys = [f"snapshots/{each}" for each in ids]
     with acts.recorded(site, ActKind.FORGET, [*keys, *acts.LOCKS], store=leased.store):
-        commands.forget(site.restic(Act.FORGET), leased.here(seconds=SECONDS), ids)
+        commands.forget(forgetting, leased.here(seconds=SECONDS), ids)
 
 
 def _forgotten(site: Site, allowed: Sequence[Removal], doomed: Sequence[Snapshot]) -> None:
@@ -269,10 +309,10 @@ def _left_over(site: Site) -> bool:
 def _prune(leased: Leased) -> None:
     """Nothing unused stays, not even within a pack; then the structure must be whole."""
     site = leased.site
-    repositories.allow_deletes(site, leased.held)
+    pruning = site.restic_with(repositories.deleting(site, leased.held, Act.PRUNE))
     here = leased.here(seconds=SECONDS)
     with acts.recorded(site, ActKind.PRUNE, acts.PRUNED, store=leased.store):
-        commands.prune(site.restic(Act.PRUNE), here, PruneBounds(max_unused="0"))
+        commands.prune(pruning, here, PruneBounds(max_unused="0"))
     report = commands.check(site.restic(Act.READ), here, CheckExtent())
     if not report.ok:
         _freeze(site, Reason("check-failed", {"errors": list(report.messages)[:5]}))
@@ -309,18 +349,26 @@ def _split(leased: Leased) -> acts.Split:
     # Locks of the command that is just running are released by the act that is still open.
     lock = site.prefix + "locks/"
     strangers = tuple(each for each in ours.strangers if not each.key.startswith(lock))
-    return acts.Split(ours.ours, strangers)
+    return replace(ours, strangers=strangers)
 
 
-def _sweep(leased: Leased) -> datetime | None:
-    """Delete exactly the versions that recorded acts made noncurrent; when locks end, if any."""
+def _sweep(leased: Leased) -> Sequence[Kept]:
+    """Delete exactly the versions that recorded acts made noncurrent; gives what stayed.
+
+    A delete marker goes after all that lies beneath it: without it a locked version would be the
+    current one again, and a forgotten snapshot back.
+    """
     _require_no_strangers(leased)
     site = leased.site
     split = _split(leased)
-    repositories.allow_deletes(site, leased.held)
-    refused = site.store(Act.SWEEP).delete_versions(split.ours)
+    sweeper = Store(site.region.address(), repositories.deleting(site, leased.held, Act.SWEEP))
+    contents = [pair for pair in split.ours if pair not in split.markers]
+    refused = list(sweeper.delete_versions(contents))
+    covered = {each.key for each in refused}
+    bare = [pair for pair in split.ours if pair in split.markers and pair[0] not in covered]
+    refused += sweeper.delete_versions(bare)
     kept = {(each.key, each.version_id) for each in refused}
-    swept = [pair for pair in split.ours if pair not in kept]
+    swept = [pair for pair in [*contents, *bare] if pair not in kept]
     now = site.runtime.now()
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         for key, version in swept:
@@ -329,20 +377,24 @@ def _sweep(leased: Leased) -> datetime | None:
                 .where(ActVersion.key == key, ActVersion.version_id == version)
                 .values(swept_at=now)
             )
-    ends = [each.until for each in refused if each.until is not None]
-    return max(ends, default=now + RETRY) if refused else None
+    return refused
 
 
-def _wait_for_locks(site: Site, until: datetime) -> int:
+def _wait_for(site: Site, kept: Sequence[Kept]) -> int:
+    """Say until when the last version is locked, and come again when the first lock ends."""
     now = site.runtime.now()
+    ends = [each.until for each in kept if each.until is not None]
+    blocked: dict[str, Any] = {"code": "sweep-refused", "params": {"found": kept[0].found}}
+    if ends:
+        blocked = {"code": "object-lock", "params": {"until": max(ends).isoformat()}}
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         session.execute(
             update(Removal)
             .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN)
             .values(
-                due_at=max(until, now + timedelta(minutes=1)),
+                due_at=max(min(ends, default=now + RETRY), now + timedelta(minutes=1)),
                 nudged_at=None,
-                blocked={"code": "object-lock", "params": {"until": until.isoformat()}},
+                blocked=blocked,
             )
         )
     return 0

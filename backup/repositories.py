@@ -41,6 +41,20 @@ class RepositoryBusy(StrongroomError):
     code = "repository-busy"
 
 
+class Lost(threading.Event):
+    """Set as soon as the lease is lost, also by whoever was stopped and has just woken.
+
+    The keeper would say so only with its next beat.
+    """
+
+    def __init__(self, held: Held) -> None:
+        super().__init__()
+        self._held = held
+
+    def is_set(self) -> bool:
+        return self._held.is_lost
+
+
 @dataclass(frozen=True)
 class Site:
     """One repository with what is needed to reach and open it."""
@@ -155,22 +169,29 @@ def password_context(row: Repository) -> Context:
     return Context(tenant=row.tenant_id, subject=row.id, purpose=PASSWORD)
 
 
-def allow_deletes(site: Site, held: Held) -> None:
-    """Record, before they are given out, that credentials with delete rights live for a while.
+def deleting(site: Site, held: Held, act: storage.Act) -> storage.Credentials:
+    """Credentials with delete rights, recorded before anybody uses them.
 
-    Nobody takes the repository over before they have run out, unless our process has ended.
-    Raises RepositoryBusy when the lease is no longer ours.
+    They are got first and dated afterwards, so that the date is never too early, however long we
+    are stopped in between: nobody takes the repository over before they have run out, unless our
+    process has ended. Raises RepositoryBusy when the lease is no longer ours.
     """
+    credentials = site.credentials(act)
     with site.runtime.database.session(Role.WORKER, tenant=held.tenant) as session:
         changed = session.execute(
             update(Repository)
-            .where(Repository.id == held.row_id, Repository.fence == held.fence)
+            .where(
+                Repository.id == held.row_id,
+                Repository.fence == held.fence,
+                Repository.lease_until > func.clock_timestamp(),
+            )
             .values(credentials_until=func.clock_timestamp() + timedelta(seconds=DELETE_SECONDS))
             .returning(Repository.id)
         ).first()
     if changed is None or held.is_lost:
         held.lost.set()
         raise RepositoryBusy(f"The lease on repository {held.row_id} was lost; nothing was done.")
+    return credentials
 
 
 def surroundings(

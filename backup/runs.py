@@ -26,9 +26,9 @@ from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.keeper import Held
-from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
 from strongroom.runtime import Runtime
-from strongroom.storage import Unreachable
+from strongroom.storage import StorageError
 
 ATTEMPTS = 3
 BUSY_PAUSE = timedelta(seconds=5)
@@ -104,20 +104,20 @@ def _make(taken: Taken) -> Point:
             if made is None:
                 raise SourcesFailed("Some sources failed in a way that may pass; tried again soon.")
             return made
-        except Unreachable as error:
-            log.warning("a region cannot be reached", region=region.name, run=str(taken.run.id))
+        except StorageError as error:
+            log.warning("a region cannot be used", region=region.name, error=error.message)
             problem = error
     raise problem or StrongroomError("This tenant has no repository.", code="no-repository")
 
 
 def _make_here(taken: Taken, leased: leases.Leased) -> Point | None:
     with taken.session() as session:
-        done = _recorded(session, taken.run.id)
-        sources = _sources(session, taken.tenant)
+        done = _recorded(session, taken.run.id, leased)
+        sources = _sources(session, taken.run)
         last = {source.id: _last(session, source, leased) for source in sources}
     parents = {source: row.restic_id for source, row in last.items() if row is not None}
     if taken.run.attempt > 1:
-        cleaning.forget_orphans(leased, taken.run)
+        cleaning.forget_orphans(leased)
     doing = Making(taken.run, leased, parents, _reporter(taken))
     for source in sources:
         if source.id in done:
@@ -127,27 +127,33 @@ def _make_here(taken: Taken, leased: leases.Leased) -> Point | None:
     return _finish(taken, leased)
 
 
-def _recorded(session: Session, run_id: UUID) -> set[UUID]:
-    """Sources this run has already brought in: an earlier attempt's work is kept."""
+def _recorded(session: Session, run_id: UUID, leased: leases.Leased) -> set[UUID]:
+    """Sources this run has already brought in here: an earlier attempt's work is kept.
+
+    What an attempt brought to another region is made anew: a point is stored in one whole.
+    """
+    roots = (PointSource.snapshot_id == Snapshot.id) | (
+        PointSource.snapshot_id == Snapshot.origin_id
+    )
     return set(
         session.execute(
-            select(PointSource.source_id).where(
-                PointSource.point_id == run_id, PointSource.outcome != Outcome.FAILED
+            select(PointSource.source_id)
+            .join(Snapshot, roots)
+            .where(
+                PointSource.point_id == run_id,
+                PointSource.outcome != Outcome.FAILED,
+                Snapshot.repository_id == leased.site.row.id,
+                Snapshot.forgotten_at.is_(None),
             )
         ).scalars()
     )
 
 
-def _sources(session: Session, tenant: UUID) -> Sequence[Source]:
-    return (
-        session.execute(
-            select(Source)
-            .where(Source.tenant_id == tenant, Source.removed_at.is_(None))
-            .order_by(Source.added_at, Source.id)
-        )
-        .scalars()
-        .all()
-    )
+def _sources(session: Session, run: BackupRun) -> Sequence[Source]:
+    wanted = select(Source).where(Source.tenant_id == run.tenant_id, Source.removed_at.is_(None))
+    if run.only_source_id is not None:
+        wanted = wanted.where(Source.id == run.only_source_id)
+    return session.execute(wanted.order_by(Source.added_at, Source.id)).scalars().all()
 
 
 def _record(taken: Taken, leased: leases.Leased, source: Source, made: Made) -> None:
@@ -374,8 +380,9 @@ def _end(taken: Taken, state: RunState, reason: Reason, values: dict[str, object
     )
     try:
         with taken.session() as session:
+            taken.guard(session)
             advance(session, session.get_one(BackupRun, taken.run.id), state, move)
-    except Overtaken as error:
+    except LifecycleError as error:
         log.warning("a run went on elsewhere", run=str(taken.run.id), error=error.message)
     else:
         log.warning("a run did not end well", run=str(taken.run.id), state=str(state), **values)

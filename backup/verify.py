@@ -1,8 +1,9 @@
 """Stage 3: prove a copy. Checked is structure; verified means that data was read back.
 
-A proof of the data reads every pack of the repository that was not read since it was written: a
-pack's name is its SHA-256, so that reading and hashing it proves it. Packs read earlier count
-with the date of that reading. Structure is what restic's own check makes sure of: indexes,
+A proof of the data reads every pack of the repository that was not read within the time the policy
+sets for reading everything once: a pack's name is its SHA-256, so that reading and hashing it
+proves it. Packs read within that time count with the date of that reading; a pack that was found
+damaged is read each time, and the proof of a full run reads them all. Structure is what restic's own check makes sure of: indexes,
 snapshots and trees are whole, and every pack they name is there.
 """
 
@@ -22,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from backup import followers, leases, repositories
 from backup.making import failure_of
-from backup.models import Copy, Pack, Proof, Snapshot
+from backup.models import BackupRun, Copy, Pack, Proof, Snapshot
 from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands
 from backup.restic.flags import CheckExtent
@@ -34,7 +35,7 @@ from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.keeper import Held
-from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
 from strongroom.program import Stopped
 from strongroom.runtime import Runtime
 from strongroom.storage import Act, Missing, ObjectInfo, Store
@@ -97,17 +98,26 @@ def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
     found = Found(ok=report.ok, errors=report.messages)
     if report.ok and proof.level is Level.DATA:
         site = repositories.site(runtime, copy.tenant_id, copy.repository_id)
-        found = read_packs(site, held)
+        found = read_packs(site, held, since=_fresh_since(runtime, copy))
     _record(runtime, proof, held, found, seconds=time.monotonic() - began)
     return proof
 
 
-def read_packs(site: Site, held: Held | None = None) -> Found:
-    """Read and hash every pack that has not been read yet, and note each as it is done."""
+def _fresh_since(runtime: Runtime, copy: Copy) -> datetime:
+    """Packs read before this are read again: all of them for a full run."""
+    with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        run = session.get_one(BackupRun, copy.point_id)
+        fresh = followers.fresh_since(session, copy.tenant_id, now=runtime.now())
+    return max(fresh, run.started_at or fresh) if run.full else fresh
+
+
+def read_packs(site: Site, held: Held | None = None, *, since: datetime) -> Found:
+    """Read and hash every pack not found whole since then, and note each as it is done."""
     store = site.store(Act.READ)
-    known = _known(site)
-    new = [each for each in store.list(site.prefix + "data/") if _name(each) not in known]
-    damaged: list[str] = [name for name, pack in known.items() if not pack.whole]
+    known = {name: pack for name, pack in _known(site).items() if pack.whole}
+    listed = list(store.list(site.prefix + "data/"))
+    new = [each for each in listed if not _is_fresh(known.get(_name(each)), since)]
+    damaged: list[str] = []
     for each in new:
         if held is not None and held.is_lost:
             raise Stopped("The proof's lease was lost; it is tried again.")
@@ -117,15 +127,19 @@ def read_packs(site: Site, held: Held | None = None) -> Found:
         _note(site, each, whole=whole)
         if not whole:
             damaged.append(_name(each))
-    now = site.runtime.now()
-    oldest = min((pack.read_at for pack in known.values()), default=now)
+    read = {_name(each) for each in new}
+    earlier = [known[_name(each)].read_at for each in listed if _name(each) not in read]
     return Found(
         ok=not damaged,
         packs_read=len(new),
         bytes_read=sum(each.size for each in new),
-        oldest_read=min(oldest, now),
+        oldest_read=min(earlier, default=site.runtime.now()),
         damaged=tuple(damaged),
     )
+
+
+def _is_fresh(pack: Pack | None, since: datetime) -> bool:
+    return pack is not None and pack.read_at > since
 
 
 def _read(store: Store, pack: ObjectInfo) -> bool | None:
@@ -219,7 +233,7 @@ def _again(runtime: Runtime, proof: Proof, held: Held, error: StrongroomError) -
     try:
         with runtime.database.session(Role.WORKER, tenant=proof.tenant_id) as session:
             advance(session, session.get_one(Proof, proof.id), ProofState.WAITING, move)
-    except Overtaken:
+    except LifecycleError:
         log.warning("a proof went on elsewhere", proof=str(proof.id))
     else:
         log.warning("a proof has to wait", proof=str(proof.id), error=error.message)

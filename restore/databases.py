@@ -113,11 +113,12 @@ def load(source: Scratch, live: Login, expected: Manifest, *, at: datetime) -> L
     whole = expected.schema is None
     name = stamped(expected.schema or live.database, "loading", at)
     landed = Landed(name, expected.schema, expected)
-    if whole:
-        _create_database(live, name, expected)
-    else:
-        _rename_in_scratch(source, landed)
-    with _undone(lambda: discard(live, landed)):
+    with _said(live):
+        if whole:
+            _create_database(live, name, expected)
+        else:
+            _rename_in_scratch(source, landed)
+    with _said(live), _undone(lambda: discard(live, landed)):
         target = live.to(name) if whole else live
         _pour(source, target, [] if whole else ["--single-transaction"])
         found = look(target, schema=None if whole else name, seconds=source.budget.seconds)
@@ -130,7 +131,7 @@ def load(source: Scratch, live: Login, expected: Manifest, *, at: datetime) -> L
 def aside(live: Login, landed: Landed, *, at: datetime) -> str:
     """Give what was loaded its lasting name, `<name>_restored_<stamp>`, and say it."""
     name = stamped(landed.schema or live.database, "restored", at)
-    with _beside(live, landed) as line, line.transaction():
+    with _said(live), _beside(live, landed) as line, line.transaction():
         line.execute(_rename(landed, landed.name, name))
         _uncomment(line, landed, name)
     return name
@@ -142,9 +143,10 @@ def in_place(live: Login, landed: Landed, *, at: datetime) -> Swapped:
     Sessions of the old database are ended. Raises NotSwapped when they do not end: nothing has
     changed then, and it can be tried again.
     """
-    if landed.schema is None:
-        return _swap_databases(live, landed, stamped(live.database, "before", at))
-    return _swap_schemas(live, landed, stamped(landed.schema, "before", at))
+    with _said(live):
+        if landed.schema is None:
+            return _swap_databases(live, landed, stamped(live.database, "before", at))
+        return _swap_schemas(live, landed, stamped(landed.schema, "before", at))
 
 
 def discard(live: Login, landed: Landed) -> None:
@@ -400,6 +402,20 @@ def _beside(live: Login, landed: Landed) -> Iterator[Line]:
     else:
         with connection.connect(live, autocommit=True) as line:
             yield line
+
+
+@contextmanager
+def _said(live: Login) -> Iterator[None]:
+    """What the live server itself refused; every change to what is live is one transaction."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise NotSwapped(
+            f"PostgreSQL at {live.host} refused a step of the restore into {live.database!r}: "
+            f"{error.diag.message_primary or error}. What was live is as it was.",
+            code="server-refused",
+            sqlstate=error.sqlstate,
+        ) from error
 
 
 @contextmanager

@@ -90,6 +90,13 @@ def replace_in(source: Scratch, live: Login, chosen: Sequence[Name]) -> Replaced
             "own them, and what refers to them. Nothing has changed.",
             code="restore-not-permitted",
         ) from error
+    except psycopg.Error as error:
+        raise NotSwapped(
+            f"PostgreSQL refused to replace tables: {error.diag.message_primary or error}. "
+            "Nothing has changed.",
+            code="server-refused",
+            sqlstate=error.sqlstate,
+        ) from error
 
 
 def _replace(source: Scratch, held: Line, line: Line, chosen: list[Name]) -> Replaced:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from backup import policy as policies
@@ -69,7 +70,7 @@ def newest(session: Session) -> Sequence[PlanVersion]:
     return (
         session.execute(
             select(PlanVersion)
-            .distinct(PlanVersion.code)
+            .ext(distinct_on(PlanVersion.code))
             .order_by(PlanVersion.code, PlanVersion.version.desc())
         )
         .scalars()

@@ -24,7 +24,6 @@ from strongroom.runtime import Runtime
 from tenants.models import Tenant
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-NO_HOME = Path("/nonexistent/strongroom")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Sourc
         _require_new_name(session, tenant, new.name)
         _require_nobody_elses(session, tenant, listed)
         access = kinds.admit(source, listed, password=new.password)
-        kinds.check(source, access, home=runtime.settings.home or NO_HOME)
+        kinds.check(source, access, home=runtime.settings.home or places.NO_HOME)
         row = Source(
             id=new_id(),
             tenant_id=tenant.id,
@@ -77,7 +76,7 @@ def check(runtime: Runtime, tenant: Tenant, name: str) -> kinds.Found:
     with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         row = named(session, tenant, name)
         source, access = places.reach(runtime, session, row)
-    return kinds.check(source, access, home=runtime.settings.home or NO_HOME)
+    return kinds.check(source, access, home=runtime.settings.home or places.NO_HOME)
 
 
 def remove(runtime: Runtime, tenant: Tenant, name: str) -> Source:

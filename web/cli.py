@@ -7,22 +7,25 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or value; 3 done in part, or needs a
 from __future__ import annotations
 
 import logging
+import sys
 
 import click
 import structlog
 
-from web.commands import backups, kit, operate, plans, regions, restores, tenants
+from web.commands import backups, health, kit, operate, plans, regions, restores, tenants
 
-GROUPS = (operate, plans, regions, tenants, backups, restores, kit)
+GROUPS = (operate, health, plans, regions, tenants, backups, restores, kit)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="strongroom")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Every customer backed up, every backup proven to restore."""
+    level = logging.INFO if context.invoked_subcommand == "serve" else logging.WARNING
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
@@ -30,7 +33,7 @@ def main() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 

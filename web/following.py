@@ -14,6 +14,8 @@ from backup import planning
 from backup.models import BackupRun, Copy, Point, Proof
 from backup.planning import Order
 from backup.states import CopyState, Level, ProofState, RunState
+from restore.models import Restore
+from restore.states import RestoreState
 from strongroom.db import Role
 from strongroom.errors import Incomplete, NotFound, StrongroomError
 from strongroom.ids import new_id
@@ -189,3 +191,28 @@ def wait(look: Callable[[], T | None], *, seconds: float, what: str) -> T:
                 code="still-going",
             )
         time.sleep(POLL_SECONDS)
+
+
+def restored(platform: Runtime, row: Restore, *, screen: Screen, seconds: float) -> Restore:
+    """Ring for a restore and wait for its end, telling each phase."""
+    ring(
+        platform.app,
+        task="restore.carry_out",
+        queue=Queue.RESTORE,
+        tenant=row.tenant_id,
+        subject=row.id,
+    )
+    told: list[str] = []
+
+    def look() -> Restore | None:
+        with platform.database.session(Role.OPERATOR, tenant=row.tenant_id) as session:
+            now = session.get_one(Restore, row.id)
+        if now.phase and now.phase not in told:
+            told.append(now.phase)
+            screen.say(f"  {now.phase.replace('-', ' ')} …")
+        return now if now.ended_at is not None or now.state in RESTORE_STUCK else None
+
+    return wait(look, seconds=seconds, what="the restore")
+
+
+RESTORE_STUCK = (RestoreState.QUARANTINED,)

@@ -281,7 +281,8 @@ def _troubles(session: Session, tenant: Tenant, now: Any) -> list[str]:
             BackupRun.tenant_id == tenant.id,
         ),
     }
-    for code, (kind, *conditions) in counts.items():
+    for code, (table, *conditions) in counts.items():
+        kind: Any = table
         count = session.execute(
             select(func.count())
             .select_from(kind)

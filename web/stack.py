@@ -24,6 +24,7 @@ from strongroom.stack.children import Child
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import find_stack
 from tenants import plans
+from web.demo.customers import Customers
 from web.models import METADATA
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,6 +47,7 @@ class Running:
     path: Path  # its home
     web: str  # the address of the page
     stack: Embedded
+    customers: Customers | None  # of a demo home: the database server of its tenants
 
 
 @contextmanager
@@ -56,12 +58,13 @@ def running(wanted: Wanted) -> Iterator[Running]:
         known = settings.from_stack(find_stack(stack.path))
         schema.upgrade(known.databases[Role.MIGRATOR], METADATA)
         register(known, stack)
+        customers = _customers(stack)
         port = wanted.port or _page_port(stack)
         for child in processes(stack.path, port=port, concurrency=wanted.concurrency):
             stack.children.start(child)
         web = f"http://localhost:{port}"
         stack.publish(web=web)
-        yield Running(stack.path, web, stack)
+        yield Running(stack.path, web, stack, customers)
 
 
 def until_told(running: Running) -> None:
@@ -131,6 +134,15 @@ def _answers(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _customers(stack: Embedded) -> Customers | None:
+    """In a demo home the tenants' own database server runs beside the stack."""
+    if not (stack.path / "demo").exists():
+        return None
+    customers = Customers(stack.path)
+    stack.children.start(customers)
+    return customers
 
 
 def _page_port(stack: Embedded) -> int:

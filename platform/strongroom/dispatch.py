@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from strongroom import owner
@@ -137,18 +137,23 @@ def nudge(
 
 def find_lost(session: Session, kind: Any) -> Sequence[Any]:
     """Work whose lease ran out, or whose worker is known to have ended; locked for this round."""
+    over = (kind.lease_until < func.clock_timestamp()).label("over")
     held = session.execute(
-        select(kind.id, kind.owner, (kind.lease_until < func.clock_timestamp()).label("over"))
+        select(kind.id, kind.fence, kind.owner, over)
         .where(kind.state == kind.BUSY)
+        .order_by(kind.lease_until)  # what ran out comes first, however much is at work
         .limit(BATCH)
     ).all()
-    lost = [row.id for row in held if row.over or (row.owner and owner.is_gone(row.owner))]
+    # By fence too: another dispatcher may have put it back, and a worker taken it, since we looked.
+    lost = [
+        (row.id, row.fence) for row in held if row.over or (row.owner and owner.is_gone(row.owner))
+    ]
     if not lost:
         return []
     return (
         session.execute(
             select(kind)
-            .where(kind.id.in_(lost), kind.state == kind.BUSY)
+            .where(tuple_(kind.id, kind.fence).in_(lost), kind.state == kind.BUSY)
             .with_for_update(skip_locked=True)
         )
         .scalars()

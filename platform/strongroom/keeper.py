@@ -72,10 +72,14 @@ class Keeper:
                 self._held.pop(key, None)
 
     def _run(self) -> None:
+        """Until nothing is held any more; whoever holds something next starts a new thread."""
         while True:
             time.sleep(self._beat)
             with self._lock:
                 held = list(self._held.values())
+                if not held:
+                    self._thread = None
+                    return
             for one in held:
                 self._renew(one)
 

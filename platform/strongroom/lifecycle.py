@@ -132,7 +132,7 @@ def advance(session: Session, row: Any, to: enum.StrEnum, move: Move) -> None:
     condition = [kind.id == row.id, kind.state == old]
     if move.fence is not None:
         condition.append(kind.fence == move.fence)
-    values: dict[str, Any] = {"state": to, **move.values}
+    values: dict[str, Any] = {**move.values, "state": to}
     moved = cast(
         "CursorResult[Any]",
         session.execute(

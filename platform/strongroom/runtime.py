@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from celery import Celery
@@ -29,10 +31,11 @@ class Runtime:
     vault: Vault
     keeper: Keeper
     app: Celery
+    clock: Callable[[], datetime]  # business time
 
     def now(self) -> datetime:
         """Business time."""
-        return clock.now(shift=self.settings.shift)
+        return self.clock()
 
     def folder(self, *parts: str) -> Path:
         """A private folder below the work folder, made if it is not there."""
@@ -51,6 +54,7 @@ def make(settings: Settings, *, include: tuple[str, ...] = ()) -> Runtime:
         vault=Vault(LocalKeys(settings.keys)),
         keeper=Keeper(database),
         app=make_app(settings.broker, include=include),
+        clock=partial(clock.now, shift=settings.shift),
     )
 
 

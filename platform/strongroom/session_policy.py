@@ -48,6 +48,7 @@ class Act(StrEnum):
     PRUNE = "prune"  # rewrite packs and indexes, remove old ones
     SWEEP = "sweep"  # remove listed object versions for good
     HEAL = "heal"  # repair: replace indexes and snapshots, and the packs that are named
+    KIT = "kit"  # of an exit kit: all that stock restic does to read, its locks included
     LOCK = "lock"  # set and extend Object Lock
 
 
@@ -91,6 +92,8 @@ def _statements(objects: str, act: Act) -> list[Statement]:
     match act:
         case Act.READ:
             return [_allow([GET], everything)]
+        case Act.KIT:
+            return [_allow([GET], everything), locks]
         case Act.BACKUP:
             written = below("data/*", "index/*", "snapshots/*")
             return [_allow([GET], everything), _allow([PUT], written), locks]
@@ -128,7 +131,7 @@ def _statements(objects: str, act: Act) -> list[Statement]:
 def _listing(bucket: str, prefix: str, act: Act) -> Statement:
     """Listing, only ever below the prefix; old versions only for those who handle them."""
     actions = ["s3:ListBucket"]
-    if act not in (Act.READ, Act.HEAL):
+    if act not in (Act.READ, Act.HEAL, Act.KIT):
         actions.append(LIST_VERSIONS)
     if act is Act.SWEEP:
         actions.append(LIST_UPLOADS)

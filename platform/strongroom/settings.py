@@ -58,7 +58,7 @@ def from_stack(stack: Mapping[str, Any]) -> Settings:
         demo=(home / "demo").exists(),
         shift=_shift(home),
         web=stack.get("web", ""),
-        restic=_restic(),
+        restic=restic_program(),
     )
 
 
@@ -76,7 +76,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         keys=Path(reader.text("KEYS_FOLDER", default="/var/lib/strongroom/keys")),
         work=Path(reader.text("WORK_FOLDER", default="/var/lib/strongroom/work")),
         web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
-        restic=_restic(),
+        restic=restic_program(),
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -121,7 +121,7 @@ class _Reader:
             return {}
 
 
-def _restic() -> str:
+def restic_program() -> str:
     """The set-up puts restic beside the Python of its virtual environment."""
     beside = Path(sys.executable).parent / "restic"
     return str(beside) if beside.exists() else "restic"

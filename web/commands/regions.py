@@ -30,7 +30,7 @@ def list_(home: Path | None, as_json: bool) -> None:
 
     Example: strongroom region list
     """
-    found = [_document(row) for row in _rows(connect(home))]
+    found = [_document(row) for row in rows_of(connect(home))]
     Screen(as_json).table(
         found,
         ["name", "state", "endpoint", "bucket"],
@@ -58,7 +58,7 @@ def add(home: Path | None, as_json: bool, **values: str) -> None:
             "STRONGROOM_REGIONS first.",
             code="no-region-credentials",
         )
-    if any(row.name == values["name"] for row in _rows(platform)):
+    if any(row.name == values["name"] for row in rows_of(platform)):
         raise BadValue(f"There is a region {values['name']!r} already.", code="region-taken")
     with platform.database.session(Role.OPERATOR) as session:
         rank = session.execute(select(func.coalesce(func.max(Region.rank), -1))).scalar_one() + 1
@@ -69,7 +69,7 @@ def add(home: Path | None, as_json: bool, **values: str) -> None:
             created_at=platform.now(),
             **values,
         )
-        _look(platform, row)
+        seconds_apart(platform, row)
         session.add(row)
     Screen(as_json).give(_document(row), text=f"Region {row.name} was added.")
 
@@ -83,9 +83,11 @@ def check(home: Path | None, as_json: bool) -> None:
     """
     platform = connect(home)
     found: list[dict[str, Any]] = []
-    for row in _rows(platform):
+    for row in rows_of(platform):
         try:
-            found.append({"name": row.name, "ok": True, "seconds_apart": _look(platform, row)})
+            found.append(
+                {"name": row.name, "ok": True, "seconds_apart": seconds_apart(platform, row)}
+            )
         except StrongroomError as error:
             found.append({"name": row.name, "ok": False, "problem": error.message})
     Screen(as_json).table(
@@ -105,7 +107,7 @@ def check(home: Path | None, as_json: bool) -> None:
         click.get_current_context().exit(Incomplete.exit_code)
 
 
-def _look(platform: Runtime, row: Region) -> int:
+def seconds_apart(platform: Runtime, row: Region) -> int:
     root = platform.settings.regions[row.name]
     store = storage.Store(row.address(), root)
     if not store.exists_bucket():
@@ -117,7 +119,7 @@ def _look(platform: Runtime, row: Region) -> int:
     return abs(round((store.server_date() - platform.now()).total_seconds()))
 
 
-def _rows(platform: Runtime) -> list[Region]:
+def rows_of(platform: Runtime) -> list[Region]:
     with platform.database.session(Role.OPERATOR) as session:
         return list(session.execute(select(Region).order_by(Region.rank)).scalars())
 

@@ -46,6 +46,19 @@ def differences(before: Fingerprint, after: Fingerprint) -> tuple[str, ...]:
     return tuple(sorted({part.name for part in changed}))
 
 
+def rows_of(found: Fingerprint, schema: str) -> Fingerprint:
+    """Only the rows and sequence positions of one schema, without its name: for one restored
+    aside, whose definitions name it otherwise."""
+    head = f"{schema}."
+    return Fingerprint(
+        tuple(
+            Part(part.name.removeprefix(head), part.size, part.digest)
+            for part in found.parts
+            if part.name.startswith(head)
+        )
+    )
+
+
 def folder(path: Path, *, times: bool = False) -> Fingerprint:
     """Every path below with its kind, mode and content, and with its time if `times`."""
     if not path.is_dir():

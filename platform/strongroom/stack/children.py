@@ -88,6 +88,12 @@ class Children:
         self._kept.append(_Kept(service, self._clock()))
         log.info("started", service=service.name)
 
+    def drop(self, service: Service) -> None:
+        """Stop one and look after it no more; `start` takes it up again."""
+        self._kept = [kept for kept in self._kept if kept.service is not service]
+        service.stop()
+        log.info("stopped", service=service.name)
+
     def tend(self) -> None:
         """One round: notice who died, and start again whose pause is over."""
         for kept in self._kept:

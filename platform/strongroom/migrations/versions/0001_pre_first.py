@@ -322,6 +322,7 @@ def upgrade() -> None:
         sa.Column("cadences", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("local_date", sa.Date(), nullable=False),
         sa.Column("full", sa.Boolean(), nullable=False),
+        sa.Column("only_source_id", sa.Uuid(), nullable=True),
         sa.Column("asked_by", sa.String(), nullable=False),
         sa.Column("asked_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("started_at", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -337,6 +338,11 @@ def upgrade() -> None:
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "only_source_id"],
+            ["sources.tenant_id", "sources.id"],
+            name=op.f("fk_backup_runs_tenant_id_only_source_id"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "policy_id"],
             ["policies.tenant_id", "policies.id"],
@@ -903,7 +909,13 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_removals_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_removals")),
-        sa.UniqueConstraint("tenant_id", "copy_id", name=op.f("uq_removals_tenant_id_copy_id")),
+        sa.UniqueConstraint(
+            "tenant_id",
+            "copy_id",
+            "source_id",
+            name=op.f("uq_removals_tenant_id_copy_id_source_id"),
+            postgresql_nulls_not_distinct=True,
+        ),
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_removals_tenant_id_id")),
     )
     op.create_index(
@@ -952,7 +964,7 @@ DISPATCHED = {
     "restores": "select, update",
     "schedules": "select, insert, update",
     "slots": "select, insert",
-    "sources": "select",
+    "sources": "select (id, tenant_id, removed_at)",  # whether there are any, not what they are
     "steps": "select, insert",
 }
 MINE = "tenant_id = nullif(current_setting('app.tenant', true), '')::uuid"
@@ -960,6 +972,11 @@ MINE = "tenant_id = nullif(current_setting('app.tenant', true), '')::uuid"
 
 def isolate() -> None:
     op.execute("grant usage on schema public to web, worker, dispatcher, operator")
+    # The catalogue is filled by way of a temporary table.
+    op.execute(
+        "do $$ begin execute format("
+        "'grant temporary on database %I to worker', current_database()); end $$"
+    )
     op.execute("grant select on plan_versions, regions to web, worker, dispatcher, operator")
     op.execute("grant insert, update on plan_versions, regions to operator")
     for table, rights in TENANT_TABLES.items():

@@ -1,0 +1,43 @@
+"""A restore that is being carried out by this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from restore.models import Restore
+from strongroom.db import Role
+from strongroom.keeper import Held
+from strongroom.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Going:
+    """The restore's row, ours for now."""
+
+    runtime: Runtime
+    row: Restore
+    held: Held
+
+    @property
+    def token(self) -> str:
+        """Tells this restore's staging from others; the same when it is taken up again."""
+        return self.row.id.hex
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        with self.runtime.database.session(Role.WORKER, tenant=self.row.tenant_id) as session:
+            yield session
+
+    def note(self, **values: str) -> None:
+        """Write down how far it is, for those who wait."""
+        with self.session() as session:
+            session.execute(
+                update(Restore)
+                .where(Restore.id == self.row.id, Restore.fence == self.held.fence)
+                .values(**values)
+            )

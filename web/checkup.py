@@ -1,0 +1,165 @@
+"""The preconditions of a platform on this machine, each looked at, with the remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from backup.restic import commands
+from backup.restic.calls import Surroundings
+from backup.schedule import zone_named
+from strongroom import schema, settings
+from strongroom.db import Role
+from strongroom.errors import StrongroomError
+from strongroom.runtime import Runtime
+from strongroom.stack import home as homes
+from strongroom.stack import quarters, seaweed, valkey
+from web import parts
+from web.commands.regions import rows_of, seconds_apart
+from web.models import METADATA
+
+LEAST_FREE = 2 * 1024**3
+PROGRAMS = ("setpriv", "prlimit", "sh", "cat")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One precondition."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""  # what to do when it is not kept
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(home: Path | None) -> Iterator[Finding]:
+    """Look at the machine; with a home, or settings in the environment, at the platform too."""
+    yield _python()
+    yield from (_program(name) for name in PROGRAMS)
+    yield _asked("restic", _restic, "Run `make setup`, or put restic 0.19.1 or newer on the PATH.")
+    yield _asked("time zones", lambda: str(zone_named("Africa/Cairo")), "Install tzdata.")
+    yield _asked(
+        "PostgreSQL's programs",
+        lambda: str(quarters.bin_folder()),
+        "Run `make setup`; production workers need the extra `worker`.",
+    )
+    embedded = "Run `make setup`. Only `strongroom up` needs it."
+    yield _asked("Valkey's program", lambda: str(valkey.server_program()), embedded)
+    yield _asked("SeaweedFS's program", lambda: str(seaweed.server_program()), embedded)
+    yield _space(home or Path.cwd())
+    if home is not None or "STRONGROOM_BROKER_URL" in os.environ:
+        yield from _platform(home)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    ok = sys.version_info >= (3, 11)
+    return Finding("Python 3.11 or newer", ok, version, "" if ok else "Install Python 3.11.")
+
+
+def _program(name: str) -> Finding:
+    found = shutil.which(name)
+    remedy = "" if found else f"Install {name} (Debian: util-linux or coreutils)."
+    return Finding(name, found is not None, found or "not found", remedy)
+
+
+def _restic() -> str:
+    program = settings.restic_program()
+    with tempfile.TemporaryDirectory() as scratch:
+        version = commands.version(Surroundings(Path(scratch), timeout=20, restic=program))
+    return f"{version} ({program})"
+
+
+def _space(folder: Path) -> Finding:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    ok = free >= LEAST_FREE
+    return Finding(
+        "free disk space",
+        ok,
+        f"{free / 1024**3:.1f} GiB at {folder}",
+        "" if ok else "Free at least 2 GiB, or choose a --home on another disk.",
+    )
+
+
+def _platform(home: Path | None) -> Iterator[Finding]:
+    try:
+        known = (
+            settings.from_environment(os.environ)
+            if home is None
+            else settings.from_stack(homes.find_stack(home))
+        )
+    except StrongroomError as error:
+        yield Finding("platform", False, error.message, "Start it, or mend its settings.")
+        return
+    platform = parts.make_runtime(known)
+    for role in Role:
+        yield _asked(f"database as {role}", lambda role=role: _role(platform, role), "")  # type: ignore[misc]
+    yield _asked("schema", lambda: _schema(platform), "Run `strongroom migrate`.")
+    yield _asked(
+        "broker", lambda: _broker(platform), "Start Valkey, or mend STRONGROOM_BROKER_URL."
+    )
+    yield _asked("key store", lambda: _keys(platform), "Let only the platform's account in.")
+    for row in rows_of(platform):
+        remedy = "See `strongroom region check`; set the clock right if it is apart."
+        yield _asked(f"region {row.name}", lambda row=row: _region(platform, row), remedy)  # type: ignore[misc]
+
+
+def _role(platform: Runtime, role: Role) -> str:
+    with platform.database.session(role) as session:
+        unsafe: bool = session.execute(
+            text("select rolsuper or rolbypassrls from pg_roles where rolname = current_user")
+        ).scalar_one()
+    if unsafe:
+        raise StrongroomError("it bypasses row-level security: take SUPERUSER and BYPASSRLS away")
+    return "signs in, bypasses nothing"
+
+
+def _schema(platform: Runtime) -> str:
+    differing = schema.differences(platform.settings.databases[Role.MIGRATOR], METADATA)
+    if differing:
+        raise StrongroomError(f"{len(differing)} differences from this version")
+    return "as this version needs it"
+
+
+def _broker(platform: Runtime) -> str:
+    with platform.app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, timeout=5)
+    return "answers"
+
+
+def _keys(platform: Runtime) -> str:
+    folder = platform.settings.keys
+    if not folder.exists():
+        return f"{folder} is made with the first tenant"
+    if folder.stat().st_mode & 0o077:
+        raise StrongroomError(f"{folder} is open to other accounts")
+    return str(folder)
+
+
+def _region(platform: Runtime, row: Any) -> str:
+    apart = seconds_apart(platform, row)
+    if apart > 300:
+        raise StrongroomError(f"its clock is {apart} seconds apart: removal stops")
+    return f"{row.endpoint}, clock {apart} s apart"
+
+
+def _asked(name: str, ask: Callable[[], str], remedy: str) -> Finding:
+    try:
+        return Finding(name, True, ask())
+    except StrongroomError as error:
+        return Finding(name, False, error.message, remedy)
+    except Exception as error:  # an edge: doctor reports whatever is wrong, and goes on
+        return Finding(name, False, f"{type(error).__name__}: {error}", remedy)

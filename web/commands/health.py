@@ -1,0 +1,63 @@
+"""`strongroom status` and `strongroom doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from strongroom.errors import Incomplete
+from web import checkup, readings
+from web.output import Screen, when
+from web.session import common, connect
+
+
+@click.command()
+@common
+def status(home: Path | None, as_json: bool) -> None:
+    """Health in one screen. Exit 3 if anything needs attention.
+
+    Example: strongroom status
+    """
+    screen = Screen(as_json)
+    found = readings.status(connect(home))
+    screen.table(
+        found,
+        ["tenant", "points", "verified", "newest complete (UTC)", "running", "needs attention"],
+        [
+            [
+                each["tenant"],
+                each["points"],
+                each["verified"],
+                when(each["newest_complete"]) or "never",
+                ", ".join(each["running"]),
+                ", ".join(each["attention"]),
+            ]
+            for each in found["tenants"]
+        ],
+    )
+    if found["ok"]:
+        screen.say(f"All {len(found['tenants'])} tenants are protected.")
+        return
+    screen.say(f"{found['attention']} of {len(found['tenants'])} tenants need attention.")
+    click.get_current_context().exit(Incomplete.exit_code)
+
+
+@click.command()
+@common
+def doctor(home: Path | None, as_json: bool) -> None:
+    """Every precondition, kept or not, with the remedy. Exit 1 if one is not kept.
+
+    Example: strongroom doctor
+    """
+    found = [each.to_json() for each in checkup.examine(home)]
+    Screen(as_json).table(
+        found,
+        ["", "precondition", "found", "remedy"],
+        [["✓" if f["ok"] else "✗", f["name"], f["found"], f["remedy"]] for f in found],
+    )
+    if not all(each["ok"] for each in found):
+        click.get_current_context().exit(1)
+
+
+COMMANDS = (status, doctor)

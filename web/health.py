@@ -1,0 +1,345 @@
+"""How every tenant stands, read for all of them at once: a handful of queries, however many there are.
+
+    rows ─▶ read ─▶ Health a tenant ─▶ troubles (pure) ─▶ what needs attention, worst first
+
+What is needed of every tenant goes by index to its newest rows, so that a long history costs
+nothing; what has to be counted is counted for the tenants that are shown (`count_points`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, Select, and_, exists, func, literal, select, true, union_all
+from sqlalchemy.orm import Session
+
+from backup import schedule
+from backup.models import (
+    BackupRun,
+    Copy,
+    Point,
+    PointSource,
+    Policy,
+    Proof,
+    Removal,
+    Repository,
+    Snapshot,
+    Source,
+)
+from backup.states import CopyState, Outcome, ProofState, RemovalState, RepositoryState, RunState
+from restore.models import Restore
+from restore.states import RestoreState
+from tenants.models import PlanVersion, Tenant
+
+
+class Attention(StrEnum):
+    """Why somebody has to look; the worst first. The comment names the parameters."""
+
+    OVERDUE = "overdue"  # hours: no newer complete point than that many
+    LAST_RUN_FAILED = "last-run-failed"  # failure, where the run left one
+    PROOFS_FAILED = "proofs-failed"  # count: copies whose latest proof failed
+    QUARANTINED = "quarantined"  # count: work that took two workers down
+    REPOSITORIES_FROZEN = "repositories-frozen"  # count
+    LAST_POINT_PARTIAL = "last-point-partial"  # failure
+    NO_SOURCES = "no-sources"
+    COPIES_WAIT = "copies-wait"  # count: copies that could not be brought yet
+    REMOVALS_BLOCKED = "removals-blocked"  # count
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that needs attention."""
+
+    code: Attention
+    count: int | None = None  # how many of it, where that says something
+    hours: int | None = None
+    failure: Mapping[str, Any] | None = None  # code, params, message
+
+    def __str__(self) -> str:
+        return self.code if self.count is None else f"{self.code}: {self.count}"
+
+
+@dataclass(frozen=True)
+class Working:
+    """Something that goes on now, or waits to."""
+
+    what: str  # "backup", "copy", "proof", "restore"
+    state: str  # of the row; of a restore its phase, once it has one
+    percent: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.state}"
+
+
+@dataclass(frozen=True)
+class Health:
+    """One tenant, as far as it can be known without counting."""
+
+    id: UUID
+    slug: str
+    name: str
+    zone: str  # IANA
+    plan: str  # its code
+    plan_names: Mapping[str, str]  # by language
+    newest: datetime | None  # when the newest complete point that is stored was taken
+    stored: datetime | None  # when its first copy was; the RPO counts from here
+    troubles: tuple[Trouble, ...] = ()
+    working: tuple[Working, ...] = ()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The points of one tenant that lie somewhere."""
+
+    points: int = 0
+    verified: int = 0  # every source read back or restored, in some region
+
+
+@dataclass(frozen=True)
+class Last:
+    """What the last run of a tenant came to."""
+
+    state: RunState | None
+    outcome: Outcome | None  # of its point, if it made one
+    failure: Mapping[str, Any] | None = field(default=None)
+
+
+def read(session: Session, *, now: datetime, tenant: UUID | None = None) -> list[Health]:
+    """All tenants by slug, or only one."""
+    rows = session.execute(_tenants(tenant)).all()
+    counted = _counted(session, tenant)
+    working = _working(session, tenant)
+    return [
+        Health(
+            id=row.id,
+            slug=row.slug,
+            name=row.name,
+            zone=row.zone,
+            plan=row.code,
+            plan_names=row.plan_names,
+            newest=row.taken_at,
+            stored=row.stored_at,
+            troubles=troubles(row, counted.get(row.id, {}), now=now),
+            working=tuple(working.get(row.id, ())),
+        )
+        for row in rows
+    ]
+
+
+def troubles(
+    row: Row[Any], counted: Mapping[Attention, int], *, now: datetime
+) -> tuple[Trouble, ...]:
+    """What needs attention, worst first. Pure."""
+    found = [Trouble(code, count=count) for code, count in counted.items()]
+    if not row.has_sources:
+        found.append(Trouble(Attention.NO_SOURCES))
+    if schedule.is_overdue(row.stored_at, rpo_hours=row.rpo_hours, since=row.created_at, now=now):
+        found.append(Trouble(Attention.OVERDUE, hours=row.rpo_hours))
+    if row.state in (RunState.FAILED, RunState.QUARANTINED):
+        found.append(Trouble(Attention.LAST_RUN_FAILED, failure=row.failure))
+    elif row.outcome is Outcome.PARTIAL:
+        found.append(Trouble(Attention.LAST_POINT_PARTIAL, failure=row.failure))
+    order = list(Attention)
+    return tuple(sorted(found, key=lambda each: order.index(each.code)))
+
+
+def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts]:
+    """How many points each of these tenants has; those without any are left out.
+
+    A point is verified as `retention.is_verified` has it: complete, not empty, and every source
+    proven in some region.
+    """
+    parts = (
+        select(
+            PointSource.point_id,
+            func.bool_or(Snapshot.verified_at.is_not(None)).label("proven"),
+            func.max(Snapshot.bytes).label("bytes"),
+        )
+        .join(
+            Snapshot,
+            and_(
+                Snapshot.tenant_id == PointSource.tenant_id,
+                func.coalesce(Snapshot.origin_id, Snapshot.id) == PointSource.snapshot_id,
+            ),
+        )
+        .where(
+            PointSource.tenant_id.in_(tenants),
+            Snapshot.tenant_id.in_(tenants),
+            Snapshot.forgotten_at.is_(None),
+        )
+        .group_by(PointSource.point_id, PointSource.source_id)
+        .subquery()
+    )
+    proofs = (
+        select(
+            parts.c.point_id,
+            and_(func.bool_and(parts.c.proven), func.sum(parts.c.bytes) > 0).label("verified"),
+        )
+        .group_by(parts.c.point_id)
+        .subquery()
+    )
+    good = and_(proofs.c.verified, Point.outcome == Outcome.COMPLETE)
+    rows = session.execute(
+        select(
+            Point.tenant_id,
+            func.count().label("points"),
+            func.count().filter(good).label("verified"),
+        )
+        .outerjoin(proofs, proofs.c.point_id == Point.id)
+        .where(Point.tenant_id.in_(tenants), _stands())
+        .group_by(Point.tenant_id)
+    )
+    return {row.tenant_id: Counts(row.points, row.verified) for row in rows}
+
+
+def _tenants(tenant: UUID | None) -> Select[Any]:
+    """Each tenant with its plan, its newest complete point and its last run."""
+    newest = (
+        select(Point.taken_at, _first_stored().label("stored_at"))
+        .where(Point.tenant_id == Tenant.id, Point.outcome == Outcome.COMPLETE, _stands())
+        .order_by(Point.number.desc())
+        .limit(1)
+        .lateral("newest")
+    )
+    last = (
+        select(BackupRun.state, BackupRun.failure, Point.outcome)
+        .outerjoin(Point, and_(Point.tenant_id == BackupRun.tenant_id, Point.id == BackupRun.id))
+        .where(BackupRun.tenant_id == Tenant.id, BackupRun.ended_at.is_not(None))
+        .order_by(BackupRun.id.desc())  # ids sort by the time they were made
+        .limit(1)
+        .lateral("last")
+    )
+    rpo = (
+        select(Policy.body["rpo_hours"].as_integer())
+        .where(Policy.tenant_id == Tenant.id)
+        .order_by(Policy.version.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    sources = exists().where(Source.tenant_id == Tenant.id, Source.removed_at.is_(None))
+    wanted = (
+        select(
+            Tenant.id,
+            Tenant.slug,
+            Tenant.name,
+            Tenant.zone,
+            Tenant.created_at,
+            PlanVersion.code,
+            PlanVersion.name.label("plan_names"),
+            newest.c.taken_at,
+            newest.c.stored_at,
+            last.c.state,
+            last.c.failure,
+            last.c.outcome,
+            rpo.label("rpo_hours"),
+            sources.label("has_sources"),
+        )
+        .join(PlanVersion, PlanVersion.id == Tenant.plan_version_id)
+        .outerjoin(newest, true())
+        .outerjoin(last, true())
+        .order_by(Tenant.slug)
+    )
+    return wanted if tenant is None else wanted.where(Tenant.id == tenant)
+
+
+def _stands() -> Any:
+    """The point lies in some region, or is on its way there."""
+    return exists().where(
+        Copy.tenant_id == Point.tenant_id,
+        Copy.point_id == Point.id,
+        Copy.state != CopyState.REMOVED,
+    )
+
+
+def _first_stored() -> Any:
+    """A late copy in a further region makes the data no newer."""
+    return (
+        select(func.min(Copy.stored_at))
+        .where(
+            Copy.tenant_id == Point.tenant_id,
+            Copy.point_id == Point.id,
+            Copy.state != CopyState.REMOVED,
+        )
+        .scalar_subquery()
+    )
+
+
+def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention, int]]:
+    """What is in a state it should not stay in, by tenant and code."""
+    later = Proof.__table__.alias("later")
+    mended = exists().where(
+        later.c.tenant_id == Proof.tenant_id,
+        later.c.copy_id == Proof.copy_id,
+        later.c.state == ProofState.PASSED,
+        later.c.ended_at > Proof.ended_at,
+    )
+    stored = exists().where(
+        Copy.tenant_id == Proof.tenant_id,
+        Copy.id == Proof.copy_id,
+        Copy.state == CopyState.STORED,
+    )
+    waits = and_(Copy.state == CopyState.WAITING, Copy.failure.is_not(None))
+    blocked = and_(
+        Removal.state.in_([RemovalState.PLANNED, RemovalState.FORGOTTEN]),
+        Removal.blocked["code"].astext != "object-lock",
+    )
+    kinds: list[tuple[Attention, Any, Any]] = [
+        (Attention.COPIES_WAIT, Copy, waits),
+        (
+            Attention.PROOFS_FAILED,
+            Proof,
+            and_(Proof.state == ProofState.FAILED, stored, ~mended),
+        ),
+        (Attention.REMOVALS_BLOCKED, Removal, blocked),
+        (Attention.REPOSITORIES_FROZEN, Repository, Repository.state == RepositoryState.FROZEN),
+        (Attention.QUARANTINED, BackupRun, BackupRun.state == RunState.QUARANTINED),
+        (Attention.QUARANTINED, Copy, Copy.state == CopyState.QUARANTINED),
+        (Attention.QUARANTINED, Proof, Proof.state == ProofState.QUARANTINED),
+        (Attention.QUARANTINED, Restore, Restore.state == RestoreState.QUARANTINED),
+    ]
+    rows = session.execute(
+        union_all(*(_count(code, kind, wrong, tenant) for code, kind, wrong in kinds))
+    )
+    found: dict[UUID, dict[Attention, int]] = {}
+    for code, tenant_id, count in rows:
+        of_tenant = found.setdefault(tenant_id, {})
+        of_tenant[Attention(code)] = of_tenant.get(Attention(code), 0) + count
+    return found
+
+
+def _count(code: Attention, kind: Any, wrong: Any, tenant: UUID | None) -> Select[Any]:
+    """How many rows of a kind are wrong, by tenant; a copied or proven thing once."""
+    what = func.count(kind.copy_id.distinct()) if kind is Proof else func.count()
+    wanted = select(literal(code.value), kind.tenant_id, what).where(wrong)
+    if tenant is not None:
+        wanted = wanted.where(kind.tenant_id == tenant)
+    return wanted.group_by(kind.tenant_id)
+
+
+def _working(session: Session, tenant: UUID | None) -> dict[UUID, list[Working]]:
+    """What goes on, by tenant; the oldest first."""
+    wanted: list[tuple[str, Any, Any]] = [
+        ("backup", BackupRun, [RunState.QUEUED, RunState.MAKING]),
+        ("copy", Copy, [CopyState.COPYING]),
+        ("proof", Proof, [ProofState.PROVING]),
+        ("restore", Restore, [RestoreState.WAITING, RestoreState.RUNNING]),
+    ]
+    found: dict[UUID, list[Working]] = {}
+    for what, kind, states in wanted:
+        query = select(kind).where(kind.state.in_(states)).order_by(kind.id)
+        if tenant is not None:
+            query = query.where(kind.tenant_id == tenant)
+        for row in session.execute(query).scalars():
+            found.setdefault(row.tenant_id, []).append(_work(what, row))
+    return found
+
+
+def _work(what: str, row: Any) -> Working:
+    progress = getattr(row, "progress", None) or {}
+    phase = getattr(row, "phase", None)
+    return Working(what, str(phase or row.state), progress.get("percent"))

@@ -1,0 +1,1 @@
+"""The pages: read-only, in English and Arabic, for whoever operates the platform."""

@@ -1,0 +1,152 @@
+"""What an operator sees: all tenants, and one of them. Read-only; moving parts renew themselves.
+
+A page is sent whole. Its moving part carries a version; asked for by the page itself with that
+version, it comes alone, or not at all (304) when nothing in it has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from flask import Blueprint, Response, abort, make_response, render_template, request
+
+from strongroom.db import Role
+from strongroom.runtime import Runtime
+from web import health
+from web.health import Attention, Counts, Health
+from web.pages import detail, language
+
+ROWS = 100  # tenants or points on one page
+BUSY_SECONDS = 2  # while something runs; then a page renews itself this often
+IDLE_SECONDS = 30
+HOSTS = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One page of many rows."""
+
+    rows: Sequence[Any]
+    number: int  # from 1
+    last: int
+    total: int  # rows on all pages
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The page of all tenants."""
+
+    sheet: Sheet  # of Health, worst first
+    counts: dict[UUID, Counts]  # of those on the sheet
+    total: int
+    attention: int
+    waiting: int  # without any complete point, and nothing wrong with that yet
+    causes: dict[Attention, int]  # how many tenants have it, worst first
+    working: int
+
+
+def make(runtime: Runtime) -> Blueprint:
+    """`/` and `/tenants/<slug>`."""
+    console = Blueprint("console", __name__)
+    console.before_request(require_loopback)
+    console.app_context_processor(lambda: {"only_here": only_here()})
+
+    @console.get("/")
+    def overview() -> Response:
+        page = read_overview(runtime)
+        return _send("overview", runtime, moving=page.working > 0, page=page)
+
+    @console.get("/tenants/<slug>")
+    def tenant(slug: str) -> Response:
+        found = detail.read(runtime, slug)
+        if found is None:
+            abort(404)
+        sheet = cut(found.points)
+        moving = bool(found.work)
+        return _send("tenant", runtime, moving=moving, page=found, sheet=sheet)
+
+    return console
+
+
+def require_loopback() -> None:
+    """Without accounts, only who is on this machine may look.
+
+    The name asked for counts too: a page elsewhere could point a name of its own at this machine.
+    """
+    asked = urlsplit(f"//{request.host}").hostname
+    if not only_here() or asked not in HOSTS:
+        abort(403)
+
+
+def only_here() -> bool:
+    """Whether the server listens for this machine alone."""
+    return is_loopback(request.environ.get("SERVER_NAME", ""))
+
+
+def is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def read_overview(runtime: Runtime) -> Overview:
+    """All tenants' health, and the figures of those on this sheet."""
+    with runtime.database.session(Role.OPERATOR) as session:
+        everybody = health.read(session, now=runtime.now())
+        chosen = everybody
+        if request.args.get("show") == "attention":
+            chosen = [each for each in everybody if each.troubles]
+        sheet = cut(sorted(chosen, key=urgency))
+        counts = health.count_points(session, [each.id for each in sheet.rows])
+    return Overview(
+        sheet=sheet,
+        counts=counts,
+        total=len(everybody),
+        attention=sum(bool(each.troubles) for each in everybody),
+        waiting=sum(each.newest is None and not each.troubles for each in everybody),
+        causes=causes(everybody),
+        working=sum(len(each.working) for each in everybody),
+    )
+
+
+def urgency(tenant: Health) -> tuple[int, int, str]:
+    """Sorts the worst first: by its worst trouble, then by how many it has."""
+    order = list(Attention)
+    worst = min((order.index(each.code) for each in tenant.troubles), default=len(order))
+    return worst, -len(tenant.troubles), tenant.slug
+
+
+def causes(tenants: Sequence[Health]) -> dict[Attention, int]:
+    """How many tenants have each trouble, worst first; those that nobody has are left out."""
+    codes = [each.code for tenant in tenants for each in tenant.troubles]
+    return {code: codes.count(code) for code in Attention if code in codes}
+
+
+def cut(rows: Sequence[Any]) -> Sheet:
+    """The sheet that was asked for, or the nearest one there is."""
+    last = max(1, -(-len(rows) // ROWS))
+    number = min(max(1, request.args.get("page", 1, type=int)), last)
+    return Sheet(rows[(number - 1) * ROWS : number * ROWS], number, last, len(rows))
+
+
+def _send(name: str, runtime: Runtime, *, moving: bool, **values: Any) -> Response:
+    """The whole page, its moving part alone, or that nothing has changed."""
+    seconds = BUSY_SECONDS if moving else IDLE_SECONDS
+    part = render_template(f"{name}_part.html", now=runtime.now(), **values)
+    version = hashlib.sha256(f"{seconds}{part}".encode()).hexdigest()[:32]
+    address = language.other_url(language.current())
+    frame = {"part": part, "version": version, "seconds": seconds, "address": address}
+    if "HX-Request" not in request.headers:
+        return make_response(render_template(f"{name}.html", **frame, **values))
+    if request.if_none_match.contains(version):
+        return Response(status=304)
+    return make_response(render_template("moving.html", **frame))

@@ -1,0 +1,253 @@
+"""Codes in words: what rows say by code, said in the reader's language.
+
+A code nobody wrote a sentence for is shown as it is: better a word too technical than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from flask_babel import gettext, ngettext
+from markupsafe import Markup
+
+from web.health import Attention, Trouble
+from web.pages.formats import ltr
+
+
+def N_(text: str) -> str:  # the name by which messages are extracted
+    """Marks a message that is translated where it is shown."""
+    return text
+
+
+TROUBLES: Mapping[str, str] = {
+    Attention.OVERDUE: N_("overdue"),
+    Attention.LAST_RUN_FAILED: N_("last backup failed"),
+    Attention.PROOFS_FAILED: N_("a copy failed its proof"),
+    Attention.QUARANTINED: N_("work in quarantine"),
+    Attention.REPOSITORIES_FROZEN: N_("repository frozen"),
+    Attention.LAST_POINT_PARTIAL: N_("last point is partial"),
+    Attention.NO_SOURCES: N_("nothing to back up"),
+    Attention.COPIES_WAIT: N_("copies wait for a region"),
+    Attention.REMOVALS_BLOCKED: N_("removal held up"),
+}
+# What to do about it: words, and where there is one, the command.
+REMEDIES: Mapping[str, tuple[str, str | None]] = {
+    Attention.OVERDUE: (
+        N_("Make a point now, and see why the schedule made none."),
+        "strongroom backup {slug} --wait",
+    ),
+    Attention.LAST_RUN_FAILED: (
+        N_("Mend the cause below, then make a point."),
+        "strongroom backup {slug} --wait",
+    ),
+    Attention.PROOFS_FAILED: (
+        N_("Prove the copies again; a copy that fails twice is damaged."),
+        "strongroom verify {slug}",
+    ),
+    Attention.QUARANTINED: (
+        N_("It took two workers down. Read the workers' log before it is let loose again."),
+        None,
+    ),
+    Attention.REPOSITORIES_FROZEN: (
+        N_("Something changed in the storage that no act of ours explains. Nothing is removed."),
+        "strongroom region check",
+    ),
+    Attention.LAST_POINT_PARTIAL: (
+        N_("Some of it could not be read. Mend the cause below, then make a point."),
+        "strongroom backup {slug} --wait",
+    ),
+    Attention.NO_SOURCES: (
+        N_("Say what is to be backed up."),
+        "strongroom source add {slug} --help",
+    ),
+    Attention.COPIES_WAIT: (
+        N_("They are brought by themselves once the region answers."),
+        "strongroom region check",
+    ),
+    Attention.REMOVALS_BLOCKED: (
+        N_("Nothing is lost; points stay longer than the plan says."),
+        "strongroom retention preview {slug}",
+    ),
+}
+FAILURES: Mapping[str, str] = {
+    "sources-failed": N_("Some sources failed in a way that may pass; it is tried again."),
+    "files-unread": N_("Some files could not be read."),
+    "folder-missing": N_("The folder is not there."),
+    "not-a-folder": N_("What should be a folder is none."),
+    "source-missing": N_("The folder is not there."),
+    "source-in-home": N_("The folder lies inside the platform's own."),
+    "folder-not-allowed": N_("The folder is not on the tenant's allow-list."),
+    "host-not-allowed": N_("The server is not on the tenant's allow-list."),
+    "host-unknown": N_("The server's name has no address."),
+    "source-unreachable": N_("The source cannot be reached."),
+    "source-sign-in-refused": N_("The database refused the user or the password."),
+    "source-no-database": N_("There is no such database."),
+    "source-no-schema": N_("There is no such schema in the database."),
+    "source-may-not-read": N_("The database user may not read everything."),
+    "dump-broken": N_("The dump of the database broke off."),
+    "pg-dump-killed": N_("The dump of the database was killed."),
+    "pg-dump-failed": N_("The dump of the database ended with an error."),
+    "manifest-failed": N_("The manifest of the dump could not be taken."),
+    "stream-broken": N_("The data broke off on its way."),
+    "stream-empty": N_("The source gave not a single byte."),
+    "storage-unreachable": N_("The region cannot be reached."),
+    "storage-denied": N_("The region refused our credentials."),
+    "storage-failed": N_("The region did not do what was wanted."),
+    "storage-missing": N_("The bucket or object is not there."),
+    "storage-locked": N_("An object lock forbids it until its date."),
+    "no-copy-source": N_("No region that can be reached has what is to be copied."),
+    "no-repository": N_("The tenant has no repository."),
+    "repository-busy": N_("Somebody else works in the repository; it is tried again."),
+    "repository-frozen": N_("The repository is frozen until somebody has looked at it."),
+    "restic-failed": N_("The backup program ended with an error."),
+    "restic-no-repository": N_("There is no repository where one should be."),
+    "restic-wrong-key": N_("The repository's key does not open it."),
+    "restic-interrupted": N_("The backup program was interrupted."),
+    "restic-locked": N_("The repository is locked."),
+    "program-timed-out": N_("It took too long and was stopped."),
+    "program-stopped": N_("It was stopped."),
+    "program-missing": N_("A program that is needed is not installed."),
+    "key-missing": N_("The tenant's key is missing."),
+    "disk-full": N_("The disk is full."),
+    "clocks-disagree": N_("The clocks of host, database and storage disagree."),
+    "mass-removal": N_("More would go in one pass than anybody has allowed."),
+    "worker-lost": N_("The worker was lost; it is tried again."),
+    "workers-lost": N_("It took two workers down and waits for a person."),
+    "proof-failed": N_("What was read back is not what was stored."),
+    "dump-will-not-load": N_("The dump could not be loaded."),
+    "dump-too-big": N_("The dump is larger than the space for it."),
+    "not-as-it-was": N_("What came back is not what was backed up."),
+    "not-swapped": N_("The restored data could not take its place; nothing was changed."),
+    "unsafe-target": N_("The target is not safe to write to."),
+    "path-not-in-point": N_("The point does not have this path."),
+    "table-not-in-point": N_("The point does not have this table."),
+}
+KEPT_BY: Mapping[str, str] = {
+    "legal-hold": N_("a legal hold"),
+    "object-lock": N_("an object lock"),
+    "clock-behind": N_("the clock, which runs behind"),
+    "future-dated": N_("its date, which lies ahead"),
+    "floor": N_("the floor of verified points"),
+    "newest-complete": N_("being the newest complete one"),
+    "source-copy": N_("the newest data of a source"),
+    "pinned": N_("its pin"),
+    "last": N_("the newest ones"),
+    "daily": N_("the daily count"),
+    "weekly": N_("the weekly count"),
+    "monthly": N_("the monthly count"),
+    "yearly": N_("the yearly count"),
+    "manual": N_("the count of manual points"),
+    "record": N_("the record of a failure"),
+    "source-ceiling": N_("the age limit of its source"),
+    "max-age": N_("the age limit of the plan"),
+    "pin-ended": N_("its pin, which ended"),
+    "not-in-plan": N_("no rule: it goes with the next pass"),
+}
+OUTCOMES: Mapping[str, str] = {
+    "complete": N_("complete"),
+    "partial": N_("partial"),
+    "failed": N_("failed"),
+}
+ORIGINS: Mapping[str, str] = {
+    "schedule": N_("scheduled"),
+    "daily": N_("daily"),
+    "weekly": N_("weekly"),
+    "manual": N_("by hand"),
+    "safety": N_("before a restore"),
+}
+COPIES: Mapping[str, str] = {
+    "waiting": N_("waiting"),
+    "copying": N_("being copied"),
+    "stored": N_("stored"),
+    "removed": N_("removed"),
+    "quarantined": N_("in quarantine"),
+}
+WORK: Mapping[str, str] = {
+    "backup": N_("Backup"),
+    "copy": N_("Copy to another region"),
+    "proof": N_("Proof"),
+    "restore": N_("Restore"),
+    "removal": N_("Removal"),
+}
+PHASES: Mapping[str, str] = {
+    "queued": N_("waiting to start"),
+    "waiting": N_("waiting to start"),
+    "making": N_("reading and storing"),
+    "copying": N_("copying"),
+    "proving": N_("reading back"),
+    "running": N_("under way"),
+    "safety-point": N_("making a safety point"),
+    "fetching": N_("fetching"),
+    "loading": N_("loading"),
+    "comparing": N_("comparing"),
+    "landing": N_("bringing it to its place"),
+    "swapping": N_("swapping in"),
+}
+KINDS: Mapping[str, str] = {
+    "postgres": N_("PostgreSQL database"),
+    "directory": N_("folder"),
+}
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "trouble": TROUBLES,
+    "failure": FAILURES,
+    "kept_by": KEPT_BY,
+    "outcome": OUTCOMES,
+    "origin": ORIGINS,
+    "copy": COPIES,
+    "work": WORK,
+    "phase": PHASES,
+    "kind": KINDS,
+}
+
+
+def register(app: Flask) -> None:
+    app.jinja_env.globals.update(said=said, trouble=trouble, remedy=remedy)
+
+
+def said(table: str, code: str) -> str | Markup:
+    """What a code means; the code itself where nobody has said."""
+    message = TABLES[table].get(code)
+    return ltr(code) if message is None else gettext(message)
+
+
+def trouble(found: Trouble) -> str | Markup:
+    """What is wrong, with how many of it."""
+    count = found.count
+    if found.code is Attention.OVERDUE and found.hours is not None:
+        return ngettext(
+            "no complete point for more than %(num)s hour",
+            "no complete point for more than %(num)s hours",
+            found.hours,
+        )
+    if count is None:
+        return said("trouble", found.code)
+    match found.code:
+        case Attention.COPIES_WAIT:
+            return ngettext(
+                "%(num)s copy waits for its region", "%(num)s copies wait for their region", count
+            )
+        case Attention.PROOFS_FAILED:
+            return ngettext(
+                "%(num)s copy failed its proof", "%(num)s copies failed their proof", count
+            )
+        case Attention.QUARANTINED:
+            return ngettext(
+                "%(num)s piece of work is in quarantine",
+                "%(num)s pieces of work are in quarantine",
+                count,
+            )
+        case Attention.REPOSITORIES_FROZEN:
+            return ngettext(
+                "%(num)s repository is frozen", "%(num)s repositories are frozen", count
+            )
+        case Attention.REMOVALS_BLOCKED:
+            return ngettext("%(num)s removal is held up", "%(num)s removals are held up", count)
+    return said("trouble", found.code)
+
+
+def remedy(found: Trouble, slug: str) -> dict[str, Any]:
+    """What to do next: words, and the command if there is one."""
+    words, command = REMEDIES[found.code]
+    return {"words": gettext(words), "command": command and command.format(slug=slug)}
