@@ -22,6 +22,7 @@ demo: ## back up, damage and restore sample tenants, and prove what came back
 
 up: ## keep the whole stack running on this machine, with the data of the demo
 	$(SETUP)
+	@test -e var/demo/demo || $(BIN)/strongroom demo
 	@$(BIN)/strongroom up --home var/demo
 
 test: ## all tests but the long ones

@@ -28,6 +28,8 @@ def run(tenant: str, run_id: str) -> None:
     point = runs.make(now, UUID(tenant), UUID(run_id))
     if point is not None:
         follow(now, point)
+    elif _has_ended(now, UUID(tenant), UUID(run_id)):
+        review(now, UUID(tenant))  # what is due to go goes, whether or not backups succeed
 
 
 @shared_task(name="backup.copy")
@@ -62,6 +64,12 @@ def follow(now: Runtime, point: Point) -> None:
     else:
         _hand_over(now, point)
     review(now, tenant)
+
+
+def _has_ended(now: Runtime, tenant: UUID, run_id: UUID) -> bool:
+    with now.database.session(Role.WORKER, tenant=tenant) as session:
+        row = session.get(BackupRun, run_id)
+        return row is not None and row.ended_at is not None
 
 
 def _catalogue(now: Runtime, tenant: UUID) -> None:

@@ -1,27 +1,20 @@
 """What a command prints: one JSON document, or words and tables for people.
 
-Results go to stdout, messages and progress to stderr. An error becomes one sentence and an exit
-code, and with --json a document with its code.
+Results go to stdout, messages and progress to stderr.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
-
-from strongroom.errors import StrongroomError
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -29,10 +22,12 @@ class Screen:
     """Where a command speaks."""
 
     as_json: bool
+    quiet: bool = False
 
     def say(self, message: str) -> None:
-        """A message for people: to stderr, always."""
-        click.echo(message, err=True)
+        """A message for people: to stderr, unless nobody wants to hear."""
+        if not self.quiet:
+            click.echo(message, err=True)
 
     def give(self, document: Any, *, text: str | None = None) -> None:
         """The result: the document as JSON, or the text for people."""
@@ -55,45 +50,6 @@ class Screen:
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-class Failure(click.ClickException):
-    """One of our errors at the edge of the command line."""
-
-    def __init__(self, error: StrongroomError, screen: Screen) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self._screen = screen
-
-    @property
-    def exit_code(self) -> int:  # type: ignore[override]  # click has it on the class
-        return self.error.exit_code
-
-    def show(self, file: Any = None) -> None:
-        if self._screen.as_json:
-            document = {
-                "error": {
-                    "code": self.error.code,
-                    "message": self.error.message,
-                    "params": self.error.params,
-                }
-            }
-            click.echo(json.dumps(document, default=_plain, ensure_ascii=False))
-        click.echo(f"strongroom: {self.error.message}", err=True)
-
-
-def ends_well(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into their exit codes."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except StrongroomError as error:
-            as_json = bool(click.get_current_context().params.get("as_json"))
-            raise Failure(error, Screen(as_json)) from error
-
-    return wrapped
 
 
 def size(count: float | None) -> str:

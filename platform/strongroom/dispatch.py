@@ -15,7 +15,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from strongroom import owner
 from strongroom.actors import DISPATCHER
 from strongroom.db import Database, Role
-from strongroom.lifecycle import Move, Reason, advance
+from strongroom.lifecycle import Move, Reason, advance, database_now
 from strongroom.worker import Queue, ring_all
 
 BATCH = 500
@@ -35,6 +35,7 @@ RING_AGAIN = timedelta(minutes=5)
 LOSSES_ALLOWED = 2
 BACK_OFF = timedelta(seconds=15)  # doubled with every attempt
 BACK_OFF_MOST = timedelta(hours=1)
+CLOCKS_APART = timedelta(minutes=5)
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +83,12 @@ class Dispatcher:
             return 0
 
     def _plan(self, planner: Planner, now: datetime) -> int:
+        """A host whose clock jumped plans nothing: years of missed slots would be written."""
         with self.database.session(Role.DISPATCHER) as session:
+            apart = abs(database_now(session) - datetime.now(UTC))
+            if apart > CLOCKS_APART:
+                log.error("the clocks of host and database disagree", seconds=apart.total_seconds())
+                return 0
             return planner(session, now)
 
     def _reap(self, due: Due, now: datetime) -> int:

@@ -272,13 +272,10 @@ def _back_up_all(demo: Demo) -> list[Point]:
         runs[slug] = following.request(demo.platform, tenant, order)
     for slug, run_id in runs.items():
         tenant = demo.tenants[slug]
-        point = following.point_of(
-            demo.platform, tenant, run_id, screen=demo.screen, seconds=PATIENCE
-        )
+        quiet = Screen(as_json=True, quiet=True)
+        point = following.point_of(demo.platform, tenant, run_id, screen=quiet, seconds=PATIENCE)
         require(str(point.outcome) == "complete", f"The point of {slug} is {point.outcome}.")
-        whole = following.copies_of(
-            demo.platform, tenant, run_id, screen=demo.screen, seconds=PATIENCE
-        )
+        whole = following.copies_of(demo.platform, tenant, run_id, screen=quiet, seconds=PATIENCE)
         require(whole, f"Not every copy of {slug} was verified.")
         demo.points[slug] = point
     return list(demo.points.values())
@@ -294,7 +291,9 @@ def _restore(demo: Demo, thing: Thing, destination: Destination) -> Restore:
 
 
 def _followed(demo: Demo, row: Restore) -> Restore:
-    ended = following.restored(demo.platform, row, screen=Screen(True), seconds=PATIENCE)
+    ended = following.restored(
+        demo.platform, row, screen=Screen(as_json=True, quiet=True), seconds=PATIENCE
+    )
     message = (ended.failure or {}).get("message", "")
     require(ended.state is RestoreState.DONE, f"A restore is {ended.state}: {message}")
     return ended
