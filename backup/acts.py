@@ -38,6 +38,7 @@ LONGEST = {
     ActKind.FORGET: timedelta(seconds=repositories.DELETE_SECONDS),
     ActKind.PRUNE: timedelta(seconds=repositories.DELETE_SECONDS),
     ActKind.KEY_CHANGE: timedelta(seconds=repositories.DELETE_SECONDS),
+    ActKind.REPEAT: timedelta(0),  # recorded at once
 }
 
 Pair = tuple[str, str]  # key, version id
@@ -149,8 +150,13 @@ def close(site: Site, act: Act, *, store: Store, until: datetime | None = None) 
         pairs += made_by(exact, since=act.started_at - SKEW, until=last + SKEW)
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         known = known_versions(session, site.row.id)
-        _insert(session, act, [pair for pair in pairs if pair not in known])
-        session.execute(update(Act).where(Act.id == act.id).values(ended_at=last))
+        end(session, act, [pair for pair in pairs if pair not in known], at=last)
+
+
+def end(session: Session, act: Act, pairs: Sequence[Pair], *, at: datetime) -> None:
+    """Record these versions as made noncurrent by the act, which is over."""
+    _insert(session, act, pairs)
+    session.execute(update(Act).where(Act.id == act.id).values(ended_at=at))
 
 
 def known_versions(session: Session, repository_id: UUID) -> set[Pair]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
 
 from backup import catalogue, repositories
 from backup.catalogue import Add, Entry
@@ -15,7 +16,7 @@ from backup.restic.outputs import Entry as Listed
 from strongroom.db import Role
 from strongroom.errors import StrongroomError
 from strongroom.runtime import Runtime
-from strongroom.storage import Act
+from strongroom.storage import Act, StorageError
 
 LIST_SECONDS = 3600.0
 
@@ -53,7 +54,7 @@ def _record(runtime: Runtime, part: PointSource, number: int) -> None:
         row = session.get_one(PointSource, part.id, with_for_update=True)
         if row.catalogued_at is not None:
             return
-        if not _same_as_before(session, part, number):
+        if _is_there(session, part) and not _same_as_before(session, part, number):
             with catalogue.recording(session, part.source_id, number) as add:
                 if part.manifest is not None:
                     _tables(part.manifest, add)
@@ -64,7 +65,18 @@ def _record(runtime: Runtime, part: PointSource, number: int) -> None:
         )
 
 
-def _same_as_before(session: Any, part: PointSource, number: int) -> bool:
+def _is_there(session: Session, part: PointSource) -> bool:
+    """False when the point went before anybody listed it: there is nothing to browse."""
+    if part.manifest is not None:
+        return True
+    found = select(Snapshot.id).where(
+        Snapshot.forgotten_at.is_(None),
+        (Snapshot.id == part.snapshot_id) | (Snapshot.origin_id == part.snapshot_id),
+    )
+    return session.execute(found.limit(1)).first() is not None
+
+
+def _same_as_before(session: Session, part: PointSource, number: int) -> bool:
     """A point that shares its snapshot with the one before it adds nothing."""
     before = session.execute(
         select(PointSource.snapshot_id)
@@ -96,11 +108,17 @@ def _files(runtime: Runtime, part: PointSource, add: Add) -> None:
         changed = None if folder else entry.mtime
         add(Entry(entry.path, entry.kind, entry.size, changed, content))
 
-    for site, restic_id in _places(runtime, part):
+    places = _places(runtime, part)
+    for site, restic_id in places:
+        try:
+            repository = site.restic(Act.READ)
+        except StorageError:
+            continue  # that region is away
         here = repositories.surroundings(runtime, site.row.id, seconds=LIST_SECONDS)
-        commands.ls(site.restic(Act.READ), here, restic_id, each)
+        commands.ls(repository, here, restic_id, each)
         return
-    raise NotListed("The snapshot lies nowhere any more; its paths cannot be listed.")
+    if places:
+        raise NotListed("No region that has the snapshot can be reached; it is tried again.")
 
 
 def _places(runtime: Runtime, part: PointSource) -> list[tuple[repositories.Site, str]]:

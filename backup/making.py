@@ -7,7 +7,9 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +35,7 @@ from strongroom.storage import StorageError
 
 DUMP_SECONDS = 6 * 3600.0
 FOLDER_SECONDS = 24 * 3600.0
+OPEN_SECONDS = 60.0
 # What is wrong with the repository, the region or ourselves: never the source's fault.
 OURS = (ResticError, StorageError, KeysError, Stopped)
 DUMP_NAME = "/database.dump"
@@ -53,7 +56,7 @@ class Made:
 
     @property
     def unchanged(self) -> bool:
-        return self.outcome is Outcome.COMPLETE and self.restic_id is None
+        return self.outcome is not Outcome.FAILED and self.restic_id is None
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,25 @@ def make(row: Source, making: Making) -> Made:
         return _database(row, (source, access), making)
     except (SourceMissing, StreamBroken) as error:
         return _failed(error, began)
-    except OURS:
+    except OURS as error:
+        if type(error) is ResticError and _answers(making.leased):
+            return _failed(error, began)
         raise
     except StrongroomError as error:
         return _failed(error, began)
 
 
+def _answers(leased: Leased) -> bool:
+    """Whether the repository can be opened: if so, what restic refused was the source."""
+    try:
+        commands.open_check(leased.restic, leased.here(seconds=OPEN_SECONDS))
+    except StrongroomError:
+        return False
+    return True
+
+
 def _folder(row: Source, source: Directory, making: Making) -> Made:
+    _require_content(source.path)
     wanted = FolderBackup(
         folder=source.path,
         host=str(row.id),
@@ -116,6 +131,23 @@ def _folder(row: Source, source: Directory, making: Making) -> Made:
         "message": f"{len(report.unread)} files could not be read.",
     }
     return _made(report, Outcome.PARTIAL, failure=failure)
+
+
+def _require_content(folder: Path) -> None:
+    """restic makes no snapshot of nothing, and a mount that went away looks just like it."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        if next(entries, None) is None:
+            raise SourceEmpty(
+                f"{folder} is empty, so there is nothing to back up. See whether it is mounted; "
+                "earlier points stay as they are.",
+                folder=str(folder),
+            )
+
+
+class SourceEmpty(SourceMissing):
+    """There is a folder, and nothing in it."""
+
+    code = "source-empty"
 
 
 def _watched(making: Making) -> Any:

@@ -66,30 +66,43 @@ def begin_schedules(session: Session, policy: Policy, *, now: datetime) -> None:
 def enqueue_due(session: Session, now: datetime) -> int:
     """The dispatcher's planner: one run for each tenant whose schedules came due.
 
-    Several dispatchers may call it at once: rows are claimed with SKIP LOCKED, and a slot is
-    unique by schedule and moment. Gives the number of runs made.
+    Several dispatchers may call it at once: a tenant is claimed with SKIP LOCKED, and a slot is
+    unique by schedule and moment. One tenant that fails stops no other. Gives the number of runs
+    made.
     """
     due = session.execute(
-        select(Schedule)
+        select(Schedule.tenant_id)
         .where(Schedule.next_at <= now)
         .order_by(Schedule.next_at)
         .limit(BATCH)
-        .with_for_update(skip_locked=True)
     ).scalars()
     made = 0
-    for tenant in dict.fromkeys(row.tenant_id for row in due):
-        made += _enqueue_tenant(session, tenant, now)
+    for tenant in dict.fromkeys(due):
+        try:
+            with session.begin_nested():
+                made += _enqueue_tenant(session, tenant, now)
+        except Exception:  # an edge: it is logged with the tenant's name, the others go on
+            log.exception("no run could be planned", tenant=str(tenant))
     return made
 
 
+def _claim(session: Session, tenant: UUID) -> dict[SlotKind, Schedule]:
+    """The tenant's schedules, all of them locked; none when another dispatcher has one."""
+    rows = session.execute(
+        select(Schedule)
+        .where(Schedule.tenant_id == tenant)
+        .order_by(Schedule.cadence)
+        .with_for_update(skip_locked=True)
+    ).scalars()
+    claimed = {row.cadence: row for row in rows}
+    return claimed if len(claimed) == len(SlotKind) else {}
+
+
 def _enqueue_tenant(session: Session, tenant: UUID, now: datetime) -> int:
+    schedules = _claim(session, tenant)
+    if not schedules:
+        return 0
     policy = current_policy(session, tenant)
-    schedules = {
-        row.cadence: row
-        for row in session.execute(
-            select(Schedule).where(Schedule.tenant_id == tenant).with_for_update()
-        ).scalars()
-    }
     due = []
     for kind, row in schedules.items():
         last = _last_slot(session, row)

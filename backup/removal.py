@@ -10,7 +10,8 @@ there until a person has looked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ import structlog
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from backup import acts, cleaning, guards, leases, ledger, repositories, retention
+from backup import acts, cleaning, guards, leases, ledger, repeats, repositories, retention
 from backup.leases import Leased
 from backup.making import failure_of
 from backup.models import (
@@ -47,6 +48,7 @@ from strongroom.storage import Act, Kept, Store, Version
 SHARE = 0.34  # the most of a tenant's points that one pass may take
 SECONDS = 6 * 3600.0
 RETRY = timedelta(hours=1)
+NOT_BLOCKED = {"blocked": None}
 
 log = structlog.get_logger(__name__)
 
@@ -143,6 +145,9 @@ def _plan(
 def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
     """Carry out what is planned in one repository; gives how many removals are gone for good."""
     try:
+        gone = _without_storage(runtime, tenant, repository_id)
+        if gone is not None:
+            return gone
         with leases.leased(runtime, tenant, repository_id) as leased:
             return _apply(leased)
     except RepositoryBusy as error:
@@ -153,6 +158,29 @@ def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
     return 0
 
 
+def _without_storage(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int | None:
+    """Let points go whose snapshots are all needed by others: rows only, the region is not touched.
+
+    That is each day of a tenant whose data do not change. None when there is more to do here, or
+    somebody holds the repository.
+    """
+    site = repositories.site(runtime, tenant, repository_id)
+    root = runtime.settings.regions.get(site.region.name)
+    if root is None:
+        return None
+    _clocks(site, Store(site.region.address(), root))
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        row = session.get_one(Repository, repository_id, with_for_update=True)
+        free = row.owner is None and not row.unclean and row.state is RepositoryState.READY
+        if not free or _left_over(session, site):
+            return None
+        allowed = _still_allowed(session, site)
+        if _doomed_snapshots(session, site, allowed):
+            return None
+        _forgotten(session, site, allowed, ())
+        return _gone(session, site)
+
+
 def _apply(leased: Leased) -> int:
     site = leased.site
     if site.row.state is RepositoryState.FROZEN:
@@ -160,36 +188,41 @@ def _apply(leased: Leased) -> int:
             f"Repository {site.row.id} is frozen: object versions lie there that no act of ours "
             "made. Look at them before anything is removed."
         )
-    _clocks(leased)
-    left = _left_over(site)
-    allowed = _still_allowed(leased)
-    doomed = _doomed_snapshots(site, allowed)
-    if doomed or left:
-        _require_no_strangers(leased)
-        orphans = cleaning.forget_orphans(leased)
-        left = left or orphans > 0
+    _clocks(site, leased.store)
+    _require_no_strangers(leased)
+    orphans = cleaning.forget_orphans(leased)
+    with _session(site) as session:
+        left = _left_over(session, site) or orphans > 0
+        allowed = _still_allowed(session, site)  # the last look at holds, right before the act
+        doomed = _doomed_snapshots(session, site, allowed)
     if doomed:
         _forget(leased, doomed)
-    _forgotten(site, allowed, doomed)
+    with _session(site) as session:
+        _forgotten(session, site, allowed, doomed)
     if doomed or left:
         _prune(leased)
         kept = _sweep(leased)
         if kept:
             return _wait_for(site, kept)
-    return _gone(site)
+    with _session(site) as session:
+        return _gone(session, site)
 
 
-def _clocks(leased: Leased) -> None:
-    with leased.site.runtime.database.session(
-        Role.WORKER, tenant=leased.site.row.tenant_id
-    ) as session:
+@contextmanager
+def _session(site: Site) -> Iterator[Session]:
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        yield session
+
+
+def _clocks(site: Site, store: Store) -> None:
+    with _session(site) as session:
         database = database_now(session)
-    stored = leased.store.server_date()
+    stored = store.server_date()
     host = datetime.now(UTC)
     if not guards.clocks_agree(host=host, database=database, storage=[stored]):
         raise ClocksDisagree(
             f"Removal needs clocks that agree within 5 minutes; host {host:%Y-%m-%d %H:%M:%S}, "
-            f"database {database:%Y-%m-%d %H:%M:%S}, region {leased.site.region.name} "
+            f"database {database:%Y-%m-%d %H:%M:%S}, region {site.region.name} "
             f"{stored:%Y-%m-%d %H:%M:%S} (UTC). Nothing was removed. Set the clocks right.",
             host=host.isoformat(),
             database=database.isoformat(),
@@ -197,49 +230,46 @@ def _clocks(leased: Leased) -> None:
         )
 
 
-def _still_allowed(leased: Leased) -> list[Removal]:
+def _still_allowed(session: Session, site: Site) -> list[Removal]:
     """The planned removals that retention lets go now too; the others are spared."""
-    site = leased.site
     now = site.runtime.now()
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        known = ledger.read(session, site.row.tenant_id, now=now)
-        decision = retention.decide(
-            known.points, known.policy, now=now, zone=known.zone, holds=known.holds
-        )
-        going = {verdict.point.id for verdict in decision.remove}
-        trimmed = {(v.point.id, source) for v in decision.trimmed for source in v.without}
-        rows = session.execute(
-            select(Removal, Copy.point_id, Copy.state)
-            .join(Copy, Copy.id == Removal.copy_id)
-            .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.PLANNED)
-        ).all()
-        allowed = []
-        for row, point, copy_state in rows:
-            if copy_state is CopyState.COPYING:
-                continue  # somebody is about to store it; it goes with a later pass
-            if point in going or (point, row.source_id) in trimmed:
-                allowed.append(row)
-            else:
-                move = Move(by=WORKER, at=now, reason=Reason("kept-again"))
-                advance(session, row, RemovalState.SPARED, move)
-        return allowed
+    known = ledger.read(session, site.row.tenant_id, now=now)
+    decision = retention.decide(
+        known.points, known.policy, now=now, zone=known.zone, holds=known.holds
+    )
+    going = {verdict.point.id for verdict in decision.remove}
+    trimmed = {(v.point.id, source) for v in decision.trimmed for source in v.without}
+    rows = session.execute(
+        select(Removal, Copy.point_id, Copy.state)
+        .join(Copy, Copy.id == Removal.copy_id)
+        .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.PLANNED)
+    ).all()
+    allowed = []
+    for row, point, copy_state in rows:
+        if copy_state is CopyState.COPYING:
+            continue  # somebody is about to store it; it goes with a later pass
+        if point in going or (point, row.source_id) in trimmed:
+            allowed.append(row)
+        else:
+            move = Move(by=WORKER, at=now, reason=Reason("kept-again"))
+            advance(session, row, RemovalState.SPARED, move)
+    return allowed
 
 
-def _doomed_snapshots(site: Site, allowed: Sequence[Removal]) -> list[Snapshot]:
+def _doomed_snapshots(session: Session, site: Site, allowed: Sequence[Removal]) -> list[Snapshot]:
     """Snapshots here that only removed copies need."""
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        whole = {row.copy_id for row in allowed if row.source_id is None}
-        parts = {(row.copy_id, row.source_id) for row in allowed if row.source_id is not None}
-        needed = _unfinished(session, site)
-        for copy, part in _needs(session, site):
-            if copy not in whole and (copy, part.source_id) not in parts and part.snapshot_id:
-                needed.add(part.snapshot_id)
-        here = session.execute(
-            select(Snapshot).where(
-                Snapshot.repository_id == site.row.id, Snapshot.forgotten_at.is_(None)
-            )
-        ).scalars()
-        return [each for each in here if (each.origin_id or each.id) not in needed]
+    whole = {row.copy_id for row in allowed if row.source_id is None}
+    parts = {(row.copy_id, row.source_id) for row in allowed if row.source_id is not None}
+    needed = _unfinished(session, site)
+    for copy, part in _needs(session, site):
+        if copy not in whole and (copy, part.source_id) not in parts and part.snapshot_id:
+            needed.add(part.snapshot_id)
+    here = session.execute(
+        select(Snapshot).where(
+            Snapshot.repository_id == site.row.id, Snapshot.forgotten_at.is_(None)
+        )
+    ).scalars()
+    return [each for each in here if (each.origin_id or each.id) not in needed]
 
 
 def _unfinished(session: Session, site: Site) -> set[UUID]:
@@ -276,34 +306,35 @@ def _forget(leased: Leased, doomed: Sequence[Snapshot]) -> None:
         commands.forget(forgetting, leased.here(seconds=SECONDS), ids)
 
 
-def _forgotten(site: Site, allowed: Sequence[Removal], doomed: Sequence[Snapshot]) -> None:
+def _forgotten(
+    session: Session, site: Site, allowed: Sequence[Removal], doomed: Sequence[Snapshot]
+) -> None:
     """Write down that the snapshots are gone, and the copies with them."""
     now = site.runtime.now()
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+    if doomed:
         session.execute(
             update(Snapshot)
             .where(Snapshot.id.in_([each.id for each in doomed]))
             .values(forgotten_at=now)
         )
-        for removal in allowed:
-            row = session.get_one(Removal, removal.id)
-            reason = Reason(row.code, row.params)
-            advance(session, row, RemovalState.FORGOTTEN, Move(by=WORKER, at=now, reason=reason))
-            if row.source_id is None:
-                copy = session.get_one(Copy, row.copy_id)
-                advance(session, copy, CopyState.REMOVED, Move(by=WORKER, at=now, reason=reason))
+    for removal in allowed:
+        row = session.get_one(Removal, removal.id)
+        reason = Reason(row.code, row.params)
+        advance(session, row, RemovalState.FORGOTTEN, Move(by=WORKER, at=now, reason=reason))
+        if row.source_id is None:
+            copy = session.get_one(Copy, row.copy_id)
+            advance(session, copy, CopyState.REMOVED, Move(by=WORKER, at=now, reason=reason))
 
 
-def _left_over(site: Site) -> bool:
+def _left_over(session: Session, site: Site) -> bool:
     """Whether an earlier pass forgot something and did not come to the end.
 
     Points that shared their snapshots with a kept one leave nothing behind to prune.
     """
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        left = select(Removal.id).where(
-            Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
-        )
-        return session.execute(left.limit(1)).first() is not None
+    left = select(Removal.id).where(
+        Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
+    )
+    return session.execute(left.limit(1)).first() is not None
 
 
 def _prune(leased: Leased) -> None:
@@ -330,6 +361,8 @@ def _prune(leased: Leased) -> None:
 
 def _require_no_strangers(leased: Leased) -> None:
     split = _split(leased)
+    if split.strangers and repeats.record(leased, split.strangers, split):
+        split = _split(leased)
     if split.strangers:
         _freeze(leased.site, Reason("strangers", _named(split.strangers)))
         raise Frozen(
@@ -400,19 +433,17 @@ def _wait_for(site: Site, kept: Sequence[Kept]) -> int:
     return 0
 
 
-def _gone(site: Site) -> int:
-    now = site.runtime.now()
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        rows = session.execute(
-            select(Removal).where(
-                Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
-            )
-        ).scalars()
-        gone = list(rows)
-        for row in gone:
-            move = Move(by=WORKER, at=now, reason=Reason("gone"), values={"blocked": None})
-            advance(session, row, RemovalState.GONE, move)
-        return len(gone)
+def _gone(session: Session, site: Site) -> int:
+    rows = session.execute(
+        select(Removal).where(
+            Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
+        )
+    ).scalars()
+    gone = list(rows)
+    for row in gone:
+        move = Move(by=WORKER, at=site.runtime.now(), reason=Reason("gone"), values=NOT_BLOCKED)
+        advance(session, row, RemovalState.GONE, move)
+    return len(gone)
 
 
 def _freeze(site: Site, reason: Reason) -> None:

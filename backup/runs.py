@@ -33,6 +33,8 @@ from strongroom.storage import StorageError
 ATTEMPTS = 3
 BUSY_PAUSE = timedelta(seconds=5)
 SAFETY_PIN = timedelta(days=7)
+# Failures of a source that a second try may mend.
+PASSING = frozenset({"source-unreachable", "pg-dump-killed", "program-timed-out", "restic-failed"})
 
 log = structlog.get_logger(__name__)
 
@@ -275,7 +277,7 @@ def _worth_retrying(part: PointSource) -> bool:
     """A failure that a second try may mend: not a folder that is missing or a wrong password."""
     if part.outcome is not Outcome.FAILED or part.failure is None:
         return False
-    return part.failure["code"] in {"source-unreachable", "pg-dump-killed", "program-timed-out"}
+    return part.failure["code"] in PASSING
 
 
 def _point(

@@ -136,6 +136,7 @@ class ActKind(enum.StrEnum):
     FORGET = "forget"
     PRUNE = "prune"
     KEY_CHANGE = "key-change"
+    REPEAT = "repeat"  # an upload that was sent again, with the same bytes
 
 
 class PlaceKind(enum.StrEnum):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from restore.models import Restore
@@ -27,6 +28,29 @@ class Going:
     def token(self) -> str:
         """Tells this restore's staging from others; the same when it is taken up again."""
         return self.row.id.hex
+
+    @property
+    def again(self) -> bool:
+        """Whether an earlier attempt may have left something behind."""
+        return self.row.attempt > 1
+
+    def moment(self) -> datetime:
+        """What stamps the names this restore gives: the same at every attempt.
+
+        The second in which it was asked for; of restores of a source that were asked for in one
+        second each has its own.
+        """
+        second = self.row.asked_at.replace(microsecond=0)
+        with self.session() as session:
+            earlier = session.execute(
+                select(func.count()).where(
+                    Restore.source_id == self.row.source_id,
+                    Restore.id < self.row.id,
+                    Restore.asked_at >= second,
+                    Restore.asked_at < second + timedelta(seconds=1),
+                )
+            ).scalar_one()
+        return second + timedelta(seconds=earlier)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,33 @@ from sqlalchemy import select
 from backup import repositories
 from backup.making import DUMP_NAME
 from backup.restic import commands
-from backup.sources import manifest
-from backup.sources.connection import Access, Login
+from backup.sources import connection, manifest
+from backup.sources.connection import Access, Login, NoSuchDatabase
 from backup.sources.manifest import Manifest
 from backup.sources.postgres import Postgres
 from restore import databases, preview, scratch, tables
 from restore.choosing import Chosen
 from restore.errors import Unsafe
 from restore.going import Going
+from restore.landing_folders import require_outside_home
 from restore.models import Restore
 from restore.scratch import Budget, Place, Scratch
 from restore.states import Destination, RestoreState
 from strongroom.storage import Act
 
 SECONDS = 12 * 3600.0
+
+
+def require(going: Going, reached: tuple[Postgres, Access]) -> None:
+    """Raises what stands in the way, before anything is done."""
+    source, access = reached
+    if going.row.destination is Destination.FOLDER:
+        require_outside_home(going, _file(going, source))
+        if _file(going, source).exists():
+            raise _taken(_file(going, source))
+    elif not going.row.dry_run:
+        in_place = going.row.destination is Destination.IN_PLACE
+        databases.check(source.login(access), schema=source.schema, in_place=in_place)
 
 
 def land(going: Going, reached: tuple[Postgres, Access], chosen: Chosen) -> dict[str, Any]:
@@ -38,22 +52,53 @@ def land(going: Going, reached: tuple[Postgres, Access], chosen: Chosen) -> dict
     expected = manifest.from_json(_text(chosen))
     if going.row.dry_run:
         return _preview(going, source, live, expected)
-    in_place = going.row.destination is Destination.IN_PLACE
-    if going.row.destination is not Destination.FOLDER:
-        databases.check(live, schema=source.schema, in_place=in_place)
-        _clear_away(going, live)
+    if going.row.destination is not Destination.FOLDER and going.again:
+        _clear_away(going, live, expected)
     going.note(phase="loading")
     with _proven(going, chosen, expected) as proven:
         if going.row.destination is Destination.FOLDER:
             return _write(going, chosen, source)
+        in_place = going.row.destination is Destination.IN_PLACE
         going.note(phase="swapping" if in_place else "landing")
         return _land(going, proven, live, expected)
 
 
-def _clear_away(going: Going, live: Login) -> None:
-    """What an earlier attempt began to load, unless another restore of the source is at work."""
-    if going.row.attempt < 2:
-        return
+def recover(going: Going, reached: tuple[Postgres, Access]) -> dict[str, Any] | None:
+    """After a crash: what had landed under the name that this restore gives, has landed."""
+    source, access = reached
+    scratch.sweep(_place(going))
+    if going.row.destination is Destination.FOLDER:
+        return _recover_file(going, source)
+    live = source.login(access)
+    in_place = going.row.destination is Destination.IN_PLACE
+    if going.row.tables and in_place:
+        return None  # the same rows once more
+    name = databases.stamped(
+        source.schema or live.database, "before" if in_place else "restored", going.moment()
+    )
+    if not exists(live.to(name) if source.schema is None else live, schema=source.schema and name):
+        return None
+    if in_place:
+        return {"where": source.schema or live.database, "before": name}
+    return {"where": name}
+
+
+def exists(login: Login, *, schema: str | None = None) -> bool:
+    """Whether the server has such a database, or the database such a schema, open to us or not."""
+    if schema is None:
+        query, name = "SELECT FROM pg_database WHERE datname = %s", login.database
+        with databases.maintenance(login) as line:
+            return line.execute(query, (name,)).rowcount == 1
+    with suppress(NoSuchDatabase), connection.connect(login) as line:
+        return line.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).rowcount == 1
+    return False
+
+
+def _clear_away(going: Going, live: Login, expected: Manifest) -> None:
+    """What an earlier attempt began to load; of others only if none of the source is at work."""
+    loading = databases.stamped(expected.schema or live.database, "loading", going.moment())
+    with suppress(NoSuchDatabase):
+        databases.discard(live, databases.Landed(loading, expected.schema, expected))
     with going.session() as session:
         others = session.execute(
             select(Restore.id).where(
@@ -69,12 +114,17 @@ def _clear_away(going: Going, live: Login) -> None:
 @contextmanager
 def _proven(going: Going, chosen: Chosen, expected: Manifest) -> Iterator[Scratch]:
     """The dump in a throw-away cluster, equal to what its manifest says."""
-    runtime = going.runtime
-    place = Place(runtime.folder("clusters"), runtime.settings.work / "cluster-template")
+    place = _place(going)
+    scratch.sweep(place)  # what killed restores left
     with scratch.cluster(place, Budget(), expected) as cluster:
         _load(going, chosen, cluster)
         scratch.prove(cluster, expected)
         yield cluster
+
+
+def _place(going: Going) -> Place:
+    runtime = going.runtime
+    return Place(runtime.folder("clusters"), runtime.settings.work / "cluster-template")
 
 
 def _load(going: Going, chosen: Chosen, cluster: Scratch) -> None:
@@ -104,7 +154,7 @@ def _fetch(going: Going, chosen: Chosen, into: int) -> None:
 
 
 def _land(going: Going, proven: Scratch, live: Login, expected: Manifest) -> dict[str, Any]:
-    at = going.runtime.now()
+    at = going.moment()
     names = [_name(table) for table in going.row.tables]
     if going.row.destination is Destination.IN_PLACE:
         if names:
@@ -127,25 +177,58 @@ def _land(going: Going, proven: Scratch, live: Login, expected: Manifest) -> dic
 
 def _write(going: Going, chosen: Chosen, source: Postgres) -> dict[str, Any]:
     """The dump as a file, for whoever wants to load it: it has just been proven to load."""
-    assert going.row.target is not None  # as it was asked
-    folder = Path(going.row.target)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / f"{source.schema or source.database}.dump"
+    file, begun = _file(going, source), _begun(going, source)
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        begun.unlink(missing_ok=True)
+        descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
         raise Unsafe(
-            f"There is a {file} already. Name another folder.", folder=str(folder)
-        ) from None
-    _fetch(going, chosen, descriptor)
+            f"Nothing can be written in {file.parent}: {error.strerror}. Name another folder.",
+            folder=str(file.parent),
+        ) from error
+    try:
+        _fetch(going, chosen, descriptor)
+        going.note(phase="landing")
+        os.link(begun, file)
+    except FileExistsError:
+        raise _taken(file) from None
+    finally:
+        begun.unlink()
     return {"where": str(file), "bytes": file.stat().st_size}
 
 
+def _recover_file(going: Going, source: Postgres) -> dict[str, Any] | None:
+    """A whole file has its name already; a part of one has another, and is written anew."""
+    file, begun = _file(going, source), _begun(going, source)
+    if going.row.phase != "landing" or not file.exists():
+        return None
+    begun.unlink(missing_ok=True)
+    return {"where": str(file), "bytes": file.stat().st_size}
+
+
+def _file(going: Going, source: Postgres) -> Path:
+    assert going.row.target is not None  # as it was asked
+    return Path(going.row.target) / f"{source.schema or source.database}.dump"
+
+
+def _begun(going: Going, source: Postgres) -> Path:
+    return _file(going, source).with_name(f".strongroom-restore-{going.token}")
+
+
+def _taken(file: Path) -> Unsafe:
+    return Unsafe(f"There is a {file} already. Name another folder.", folder=str(file.parent))
+
+
 def _preview(going: Going, source: Postgres, live: Login, expected: Manifest) -> dict[str, Any]:
-    if going.row.destination is not Destination.IN_PLACE:
-        return {"dry_run": True, "rows": expected.rows, "tables": len(expected.tables)}
-    now = databases.look(live, schema=source.schema)
     chosen = {_name(table) for table in going.row.tables}
+    if going.row.destination is not Destination.IN_PLACE:
+        wanted = manifest.of_tables(expected, chosen) if chosen else expected
+        return {"dry_run": True, "rows": wanted.rows, "tables": len(wanted.tables)}
+    try:
+        now = databases.look(live, schema=source.schema)
+    except NoSuchDatabase:
+        now = replace(expected, tables=())  # all of it would appear
     changes = [
         each
         for each in preview.of_tables(now, expected)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from backup import repositories
 from backup.restic import commands
 from backup.restic.flags import RestoreOrder
-from backup.restic.outputs import RestoreReport
+from backup.restic.outputs import Entry, RestoreReport
+from backup.sources.allowance import resolved
 from backup.sources.directory import Directory
 from restore import folders
 from restore.choosing import Chosen
@@ -16,9 +18,54 @@ from restore.errors import Unsafe
 from restore.folders import Landed, Staging
 from restore.going import Going
 from restore.states import Destination
+from restore.tree import shown
+from strongroom.errors import NotFound
 from strongroom.storage import Act
 
 SECONDS = 24 * 3600.0
+LANDING = "swapping"  # the phase in which the live folder is touched
+
+
+def require(going: Going, source: Directory, chosen: Chosen) -> None:
+    """Raises what stands in the way, before anything is done."""
+    target = _target(going, source)
+    if going.row.destination is Destination.FOLDER:
+        require_outside_home(going, target)
+        _require_nothing_there(target)
+    if going.row.paths:
+        _require_in_point(going, chosen)
+
+
+def require_outside_home(going: Going, target: Path) -> None:
+    """Nothing of a tenant lands among the platform's own keys and data."""
+    home, place = going.runtime.settings.home, resolved(target)
+    own = [going.runtime.settings.keys, going.runtime.settings.work, *([home] if home else [])]
+    if any(place.is_relative_to(resolved(each)) for each in own):
+        raise Unsafe(
+            f"{target} lies in the platform's own folders. Name one outside of them.",
+            code="target-in-home",
+            folder=str(target),
+        )
+
+
+def _require_in_point(going: Going, chosen: Chosen) -> None:
+    """Each path, and not just one of them: what was asked for and is not there is an error."""
+    lacking = {"/" + path.strip("/"): path for path in going.row.paths}
+    here = repositories.surroundings(
+        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
+    )
+
+    def strike(entry: Entry) -> None:
+        lacking.pop(entry.path, None)
+
+    commands.ls(chosen.site.restic(Act.READ), here, chosen.restic_id, strike)
+    if lacking:
+        raise NotFound(
+            f"The point has nothing at {', '.join(map(shown, lacking.values()))}. Nothing was "
+            "restored; `strongroom browse` shows what it has.",
+            code="path-not-in-point",
+            paths=sorted(lacking.values()),
+        )
 
 
 def land(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
@@ -32,7 +79,7 @@ def land(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
         report = _fetch(going, chosen, staging)
         in_place = going.row.destination is Destination.IN_PLACE
         vetted = folders.vet(staging, keep_known_links=in_place)
-        going.note(phase="swapping")
+        going.note(phase=LANDING)
         landed = _land(going, staging)
     except BaseException:
         folders.discard(staging)
@@ -40,16 +87,37 @@ def land(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
     return _report(landed) | {
         "files": report.files,
         "bytes": report.bytes,
-        "left_out": [str(each) for each in vetted.left_out[:100]],
+        "left_out": [f"{each.path}: {each.why}" for each in vetted.left_out[:100]],
     }
 
 
 def recover(going: Going, source: Directory) -> dict[str, Any] | None:
-    """After a crash: an exchange that had happened is finished; anything less is cleared away."""
-    if going.row.dry_run or going.row.attempt < 2:
+    """After a crash: what had landed is not landed again; anything less is cleared away."""
+    target = _target(going, source)
+    landed = _landed(going, resolved(target))
+    staged = resolved(target).with_name(f".strongroom-restore-{going.token}") / folders.DATA
+    whole = not staged.exists()
+    finished = folders.recover(target, token=going.token)
+    if finished is not None:
+        is_folder = going.row.destination is Destination.FOLDER
+        return _report(_without_empty(finished) if is_folder else finished)
+    return _report(landed) if landed is not None and whole else None
+
+
+def _landed(going: Going, target: Path) -> Landed | None:
+    """By the names that this restore gives."""
+    if going.row.phase != LANDING:
         return None
-    landed = folders.recover(_target(going, source), token=going.token)
-    return None if landed is None else _report(landed)
+    stamp = f"{going.moment():%Y%m%d_%H%M%S}"
+    match going.row.destination:
+        case Destination.ASIDE:
+            beside = target.with_name(f"{target.name}.restored-{stamp}")
+            return Landed(beside, None) if beside.is_dir() else None
+        case Destination.IN_PLACE:
+            before = target.with_name(f"{target.name}.before-{stamp}")
+            return Landed(target, before) if before.is_dir() else None
+        case Destination.FOLDER:
+            return Landed(target, None) if target.is_dir() and any(target.iterdir()) else None
 
 
 def _target(going: Going, source: Directory) -> Path:
@@ -70,30 +138,42 @@ def _fetch(going: Going, chosen: Chosen, staging: Staging) -> RestoreReport:
 
 
 def _land(going: Going, staging: Staging) -> Landed:
-    at = going.runtime.now()
+    at = going.moment()
     match going.row.destination:
         case Destination.ASIDE:
             return folders.aside(staging, at=at)
         case Destination.IN_PLACE:
             if going.row.paths:
-                folders.choose(staging, going.row.paths)
+                folders.choose(staging, [path.removeprefix("/") for path in going.row.paths])
             return folders.in_place(staging, at=at)
         case Destination.FOLDER:
             _require_nothing_there(staging.target)
-            return folders.in_place(staging, at=at)
+            return _without_empty(folders.in_place(staging, at=at))
 
 
 def _require_nothing_there(target: Path) -> None:
-    """An empty folder is taken away so that ours can have its name; anything else stays."""
-    if not target.exists():
-        return
+    """Raises Unsafe unless there is nothing, or an empty folder."""
     try:
-        target.rmdir()
+        empty = not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
     except OSError as error:
+        raise Unsafe(f"{target} cannot be looked at: {error.strerror}.") from error
+    if not empty:
         raise Unsafe(
             f"{target} is not an empty folder. Name one that is empty, or is not there yet.",
+            code="target-not-empty",
             folder=str(target),
-        ) from error
+        )
+
+
+def _without_empty(landed: Landed) -> Landed:
+    """The empty folder that was there gave its owner and mode; if it was filled since, it stays."""
+    if landed.before is None:
+        return landed
+    try:
+        landed.before.rmdir()
+    except OSError:
+        return landed
+    return Landed(landed.path, None)
 
 
 def _preview(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
@@ -101,7 +181,8 @@ def _preview(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
         going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
     )
     in_place = going.row.destination is Destination.IN_PLACE
-    target = source.path if in_place else going.runtime.folder("scratch", going.token)
+    nowhere = going.runtime.folder("scratch") / f"preview-{going.token}"  # and never made
+    target = resolved(source.path) if in_place else nowhere
     order = RestoreOrder(
         snapshot=chosen.restic_id,
         target=target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,11 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup.models import Point, PointSource, Source
-from backup.sources import kinds
+from backup.models import AllowedPlace, Point, PointSource, Source
+from backup.sources import kinds, manifest
+from backup.sources.allowance import resolved
 from backup.sources.directory import Directory
+from backup.states import PlaceKind
 from restore.models import Restore
 from restore.states import Destination, RestoreState
 from strongroom.actors import Actor
@@ -41,15 +44,21 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
     if source is None:
         raise NotFound("There is no such source.")
     _check(source, wish)
+    if wish.target is not None:
+        _require_nobody_elses(session, tenant, wish.target)
     stored = session.execute(
-        select(PointSource.id).where(
+        select(PointSource).where(
             PointSource.point_id == wish.point,
             PointSource.source_id == wish.source,
             PointSource.snapshot_id.is_not(None),
         )
-    ).first()
+    ).scalar_one_or_none()
     if stored is None:
-        raise NotFound(f"The point holds nothing of {source.name}. Choose another point.")
+        raise NotFound(
+            f"The point holds nothing of {source.name}. Choose another point.",
+            code="nothing-stored",
+        )
+    _require_tables(stored, wish)
     row = Restore(
         id=new_id(),
         tenant_id=tenant,
@@ -57,7 +66,7 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
         source_id=wish.source,
         destination=wish.destination,
         target=None if wish.target is None else str(wish.target),
-        paths=list(wish.paths),
+        paths=["/" + "/".join(Path(path).parts[1:]) for path in wish.paths],
         tables=list(wish.tables),
         dry_run=wish.dry_run,
         state=RestoreState.WAITING,
@@ -108,6 +117,36 @@ def cancel(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Re
     return row
 
 
+def _require_tables(stored: PointSource, wish: Wish) -> None:
+    """Each of them, by the manifest that was taken with the dump."""
+    if not wish.tables or stored.manifest is None:
+        return
+    known = {each.title for each in manifest.from_json(json.dumps(stored.manifest)).tables}
+    lacking = [table for table in wish.tables if table not in known]
+    if lacking:
+        raise NotFound(
+            f"The point has no table {', '.join(lacking)}. Choose from the tables it has.",
+            code="table-not-in-point",
+            tables=lacking,
+        )
+
+
+def _require_nobody_elses(session: Session, tenant: UUID, target: Path) -> None:
+    """Nothing of one tenant lands in what another one backs up."""
+    roots = session.execute(
+        select(AllowedPlace.value).where(
+            AllowedPlace.kind == PlaceKind.ROOT, AllowedPlace.tenant_id != tenant
+        )
+    ).scalars()
+    place = resolved(target)
+    if any(place.is_relative_to(resolved(Path(root))) for root in roots):
+        raise Refused(
+            f"{target} lies in a folder of another tenant. Name one elsewhere.",
+            code="folder-of-another-tenant",
+            folder=str(target),
+        )
+
+
 def _check(source: Source, wish: Wish) -> None:
     parsed = kinds.parse(source.kind, source.options)
     folder = isinstance(parsed, Directory)
@@ -115,6 +154,11 @@ def _check(source: Source, wish: Wish) -> None:
         raise BadValue(f"{source.name} is a folder and has no tables; choose with --path.")
     if wish.paths and not folder:
         raise BadValue(f"{source.name} is a database and has no paths; choose with --table.")
+    if wish.tables and wish.destination is Destination.FOLDER:
+        raise BadValue(
+            "Into a folder goes the whole dump, from which `pg_restore --table` takes what is "
+            "wanted. Or restore the tables aside."
+        )
     for table in wish.tables:
         if table.count(".") != 1:
             raise BadValue(f"{table!r} is no table. Write SCHEMA.TABLE, like public.invoices.")

@@ -18,8 +18,9 @@ from backup.making import failure_of
 from backup.models import BackupRun, Point, PointSource, Source
 from backup.planning import Order
 from backup.sources import kinds
-from backup.sources.connection import NoSuchDatabase, NoSuchSchema
+from backup.sources.connection import Access, NoSuchDatabase, NoSuchSchema
 from backup.sources.directory import Directory
+from backup.sources.postgres import Postgres
 from backup.states import Outcome, Trigger
 from restore import choosing, landing_databases, landing_folders
 from restore.choosing import NowhereReached
@@ -75,52 +76,87 @@ def _carry_out(going: Going) -> dict[str, Any]:
     with going.session() as session:
         source = session.get_one(Source, going.row.source_id)
         parsed, access = places.reach(going.runtime, session, source)
-    if isinstance(parsed, Directory):
-        finished = landing_folders.recover(going, parsed)
+    if going.again and not going.row.dry_run:
+        finished = _recovered(going, parsed, access)
         if finished is not None:
-            return finished
+            return finished | _saved(going)
     chosen = choosing.choose(going.runtime, going.row)
     going.note(region=chosen.site.region.name)
+    if isinstance(parsed, Directory):
+        landing_folders.require(going, parsed, chosen)
+    else:
+        landing_databases.require(going, (parsed, access))
     if going.row.destination is Destination.IN_PLACE and not going.row.dry_run:
-        _safety_point(going, source, parsed)
+        _safety_point(going, source)
     if isinstance(parsed, Directory):
         report = landing_folders.land(going, parsed, chosen)
     else:
         report = landing_databases.land(going, (parsed, access), chosen)
-    return report | {
-        "region": chosen.site.region.name,
-        "verified": chosen.verified,
-        "passed_over": list(chosen.passed_over),
-    }
+    return (
+        report
+        | _saved(going)
+        | {
+            "region": chosen.site.region.name,
+            "verified": chosen.verified,
+            "passed_over": list(chosen.passed_over),
+        }
+    )
 
 
-def _safety_point(going: Going, source: Source, parsed: kinds.Source) -> None:
+def _recovered(going: Going, parsed: kinds.Source, access: Access) -> dict[str, Any] | None:
+    """What an attempt that died had landed is not landed again."""
+    if isinstance(parsed, Directory):
+        return landing_folders.recover(going, parsed)
+    return landing_databases.recover(going, (parsed, access))
+
+
+def _saved(going: Going) -> dict[str, Any]:
+    """Of a restore in place: by which point it can be undone, or why by none."""
+    if going.row.destination is not Destination.IN_PLACE or going.row.dry_run:
+        return {}
+    if going.row.safety_run_id is None:
+        return {"no_safety_point": "source-gone"}
+    return {"safety_point": str(going.row.safety_run_id)}
+
+
+def _safety_point(going: Going, source: Source) -> None:
     """Save what is live before it is replaced; done once, also if the restore is tried again.
 
     Where nothing is live any more there is nothing to save. Raises NoSafetyPoint.
     """
-    if going.row.safety_run_id is not None or _is_gone(going, source):
-        return
+    if going.row.safety_run_id is None:
+        if _is_gone(going, source):
+            return
+        _ask_for_safety_point(going, source)
     going.note(phase="safety-point")
-    runtime = going.runtime
+    run_id = going.row.safety_run_id
+    assert run_id is not None  # it has just been asked for
     with going.session() as session:
-        order = Order(Trigger.SAFETY, WORKER, runtime.now(), only_source=source.id)
-        run = planning.request_run(session, source.tenant_id, order)
-        run.nudged_at = runtime.now()
-    point = runs.make(runtime, source.tenant_id, run.id)
+        point = session.get(Point, run_id)
     if point is None:
-        point = _awaited(going, run.id)
+        point = runs.make(going.runtime, source.tenant_id, run_id)
+    if point is None:
+        point = _awaited(going, run_id)
     if point is None or not _holds(going, point, source):
         raise NoSafetyPoint(
             f"What {source.name} holds now could not be saved first, so nothing was replaced. "
             "Restore aside instead, or mend what `strongroom source test` says.",
-            run=str(run.id),
+            run=str(run_id),
         )
+
+
+def _ask_for_safety_point(going: Going, source: Source) -> None:
+    """Noted at once, so that an attempt after this one takes up the same run."""
+    now = going.runtime.now()
     with going.session() as session:
+        order = Order(Trigger.SAFETY, WORKER, now, only_source=source.id)
+        run = planning.request_run(session, source.tenant_id, order)
+        run.nudged_at = now
+        session.flush()
         session.execute(
-            update(Restore).where(Restore.id == going.row.id).values(safety_run_id=point.id)
+            update(Restore).where(Restore.id == going.row.id).values(safety_run_id=run.id)
         )
-    going.row.safety_run_id = point.id
+    going.row.safety_run_id = run.id
 
 
 def _awaited(going: Going, run_id: UUID) -> Point | None:
@@ -147,8 +183,10 @@ def _is_gone(going: Going, source: Source) -> bool:
         parsed, access = places.reach(going.runtime, session, source)
     try:
         kinds.check(parsed, access, home=going.runtime.settings.home or places.NO_HOME)
-    except (NotFound, NoSuchDatabase, NoSuchSchema):
+    except (NotFound, NoSuchSchema):
         return True
+    except NoSuchDatabase:  # or it is there, and closed to us
+        return isinstance(parsed, Postgres) and not landing_databases.exists(parsed.login(access))
     except StrongroomError:
         return False
     return False
@@ -171,7 +209,8 @@ def _again(going: Going, error: StrongroomError) -> None:
 
 def _fail(going: Going, error: StrongroomError) -> None:
     log.warning("a restore failed", restore=str(going.row.id), error=error.message)
-    _end(going, RestoreState.FAILED, Reason(error.code), {"failure": failure_of(error)})
+    failure = failure_of(error) | {"exit_code": error.exit_code}
+    _end(going, RestoreState.FAILED, Reason(error.code), {"failure": failure})
 
 
 def _end(going: Going, state: RestoreState, reason: Reason, values: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ opens the repository as long as the repository exists.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,8 +40,11 @@ class Kit:
 
 
 def export(runtime: Runtime, tenant: Tenant, folder: Path, *, by: Actor) -> Kit:
-    """Write one file a region and a README, all with mode 0600. Raises BadValue for a full folder."""
-    _prepare(folder)
+    """Write one file a region and a README, all with mode 0600; all of it, or nothing.
+
+    Raises BadValue for a folder that is not empty, and StorageError when a region is away.
+    """
+    _require_empty(folder)
     with runtime.database.session(Role.WORKER, tenant=tenant.id) as session:
         rows = [
             row.id
@@ -52,14 +57,15 @@ def export(runtime: Runtime, tenant: Tenant, folder: Path, *, by: Actor) -> Kit:
     if not rows:
         raise NotFound(f"{tenant.slug} has no repository yet; make a backup first.")
     sites = [repositories.site(runtime, tenant.id, row) for row in rows]
-    files = []
     until: datetime | None = None
+    texts: dict[str, str] = {}
     for site in sites:
         rights = site.credentials(storage.Act.KIT)
         until = rights.expires if until is None else min(until, rights.expires or until)
-        files.append(_write(folder / f"restic-{site.region.name}.env", _environment(site, rights)))
+        texts[f"restic-{site.region.name}.env"] = _environment(site, rights)
     sources = [(str(row.id), row.name, row.kind) for row in names]
-    files.append(_write(folder / "README.md", _readme(tenant, sites, sources, until)))
+    texts["README.md"] = _readme(tenant, sites, sources, until)
+    files = _write_all(folder, texts)
     with runtime.database.session(Role.WORKER, tenant=tenant.id) as session:
         for site in sites:
             move = Move(by=by, at=runtime.now(), reason=Reason("kit-exported"))
@@ -67,10 +73,30 @@ def export(runtime: Runtime, tenant: Tenant, folder: Path, *, by: Actor) -> Kit:
     return Kit(folder, tuple(files), until)
 
 
-def _prepare(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadValue(f"{folder} is not an empty folder. Name one that is, or is not there yet.")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _require_empty(folder: Path) -> None:
+    with _said(folder):
+        if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+            raise BadValue(
+                f"{folder} is not an empty folder. Name one that is, or is not there yet.",
+                code="folder-not-empty",
+            )
+
+
+def _write_all(folder: Path, texts: dict[str, str]) -> list[Path]:
+    with _said(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return [_write(folder / name, text) for name, text in texts.items()]
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadValue(
+            f"Nothing can be written in {folder}: {error.strerror}. Name another folder.",
+            code="folder-closed",
+        ) from error
 
 
 def _write(path: Path, text: str) -> Path:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from backup import places
 from backup.models import AllowedPlace, Source
 from backup.sources import allowance, kinds
+from backup.sources.directory import Directory
 from backup.states import PlaceKind
 from strongroom.actors import Actor
 from strongroom.db import Role
@@ -48,6 +49,8 @@ def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Sourc
             code="bad-name",
         )
     source = kinds.parse(new.kind, new.options)
+    if new.password is not None and isinstance(source, Directory):
+        raise BadValue(f"A source of kind {new.kind} has no password. Leave it out.")
     listed = kinds.listing(source)
     with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         _require_new_name(session, tenant, new.name)

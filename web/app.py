@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import structlog
 from flask import Flask, Response, render_template, request
-from flask_babel import Babel
 from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import Forbidden, HTTPException, InternalServerError, NotFound
+from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 
 from strongroom.runtime import Runtime
 from web.pages import console, files, formats, language, probes, words
@@ -33,11 +32,10 @@ def create_app(runtime: Runtime) -> Flask:
     """An application around this runtime; nothing is connected before the first request."""
     app = Flask("web")
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    Babel(app, locale_selector=language.choose)
+    language.register(app)
     formats.register(app)
     words.register(app)
     files.register(app)
-    language.register(app)
     app.register_blueprint(probes.make(runtime))
     app.register_blueprint(console.make(runtime))
     app.register_error_handler(HTTPException, _explain)
@@ -58,8 +56,6 @@ def _explain(error: HTTPException) -> tuple[str, int] | HTTPException:
     if error.response is not None or error.code is None or error.code < 400:
         return error
     kind = "error" if not isinstance(error, EXPLAINED) else str(error.code)
-    if isinstance(error, InternalServerError):
-        log.error("a page failed", path=request.path, exc_info=error.original_exception)
     return render_template(f"errors/{kind}.html", code=error.code), error.code
 
 

@@ -105,6 +105,14 @@ def _platform(home: Path | None) -> Iterator[Finding]:
         yield Finding("platform", False, error.message, "Start it, or mend its settings.")
         return
     platform = parts.make_runtime(known)
+    try:
+        yield from _connected(platform)
+    finally:
+        platform.database.close()
+        platform.app.close()
+
+
+def _connected(platform: Runtime) -> Iterator[Finding]:
     for role in Role:
         yield _asked(f"database as {role}", lambda role=role: _role(platform, role), "")  # type: ignore[misc]
     yield _asked("schema", lambda: _schema(platform), "Run `strongroom migrate`.")
@@ -161,5 +169,5 @@ def _asked(name: str, ask: Callable[[], str], remedy: str) -> Finding:
         return Finding(name, True, ask())
     except StrongroomError as error:
         return Finding(name, False, error.message, remedy)
-    except Exception as error:  # an edge: doctor reports whatever is wrong, and goes on
+    except Exception as error:  # noqa: BLE001 - an edge: doctor reports whatever is wrong, and goes on
         return Finding(name, False, f"{type(error).__name__}: {error}", remedy)

@@ -8,16 +8,44 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import click
 import structlog
 
-from web.commands import backups, health, kit, operate, plans, regions, restores, tenants
+from web import failing
+from web.commands import (
+    backups,
+    health,
+    kit,
+    operate,
+    plans,
+    regions,
+    restores,
+    schedules,
+    tenants,
+)
+from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, backups, restores, kit)
+GROUPS = (operate, health, plans, regions, tenants, schedules, backups, restores, kit)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Edge(click.Group):
+    """Where every error ends: as one sentence, an exit code, and with --json a document."""
+
+    def main(  # type: ignore[override]  # click's own has one for every mode
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **more: Any
+    ) -> NoReturn:
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(words, prog_name, standalone_mode=False, **more)
+        except Exception as error:  # noqa: BLE001 - an edge: nobody is ever shown a traceback
+            code = failing.tell(error, Screen("--json" in words))
+        sys.exit(code or 0)
+
+
+@click.group(cls=Edge, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="strongroom")
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -33,7 +61,7 @@ def main(context: click.Context) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
+from kombu.exceptions import OperationalError
 from sqlalchemy import select
 
 from backup import planning
@@ -24,12 +25,14 @@ from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.worker import Queue, ring
 from tenants.models import Tenant
+from web.failing import Stopped
 from web.output import Screen, size
 from web.session import me
 
 T = TypeVar("T")
 
 POLL_SECONDS = 0.2
+UNPROVEN = (ProofState.WAITING, ProofState.PROVING)
 ENDED = (RunState.STORED, RunState.FAILED, RunState.QUARANTINED)
 
 
@@ -40,24 +43,36 @@ class RunFailed(StrongroomError):
 
 
 def request(platform: Runtime, tenant: Tenant, order: Order) -> UUID:
-    """Queue a run, and ring for it at once; a lost doorbell costs one round of the dispatcher."""
+    """Queue a run, and ring for it at once."""
     with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         run = planning.request_run(session, tenant.id, order)
         run.nudged_at = order.at
-    ring(platform.app, task="backup.run", queue=Queue.BACKUP, tenant=tenant.id, subject=run.id)
+    with _maybe_lost():
+        ring(platform.app, task="backup.run", queue=Queue.BACKUP, tenant=tenant.id, subject=run.id)
     return run.id
+
+
+@contextmanager
+def _maybe_lost() -> Iterator[None]:
+    """A lost doorbell costs rounds of the dispatcher; what was asked for stands in the database."""
+    with suppress(OperationalError):
+        yield
 
 
 def point_of(
     platform: Runtime, tenant: Tenant, run_id: UUID, *, screen: Screen, seconds: float
 ) -> Point:
     """Wait for the run's point. Raises RunFailed with the reason, or Incomplete after the time."""
+    told = [str(RunState.QUEUED)]
 
     def look() -> BackupRun | None:
         with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
             run = session.get_one(BackupRun, run_id)
-        if run.progress and run.state not in ENDED:
-            screen.say(f"  {run.progress['percent']} %, {size(run.progress['bytes'])}")
+        far = run.progress or {}
+        word = f"{far['percent']} %, {size(far['bytes'])}" if far else str(run.state)
+        if run.state not in ENDED and word != told[-1]:
+            told.append(word)
+            screen.say(f"  {word}")
         return run if run.state in ENDED else None
 
     run = wait(look, seconds=seconds, what="the backup")
@@ -78,6 +93,8 @@ def copies_of(
 ) -> bool:
     """Wait until every region has the point and every proof has ended; False if not in time."""
 
+    told = [""]
+
     def look() -> bool | None:
         with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
             copies = session.execute(select(Copy).where(Copy.point_id == point_id)).scalars().all()
@@ -90,10 +107,13 @@ def copies_of(
             )
         if any(_has_trouble(copy) for copy in copies):
             return False
-        busy = any(copy.state is not CopyState.STORED for copy in copies) or any(
-            proof.state in (ProofState.WAITING, ProofState.PROVING) for proof in proofs
-        )
-        if busy:
+        stored = sum(copy.state is CopyState.STORED for copy in copies)
+        proven = sum(proof.state not in UNPROVEN for proof in proofs)
+        word = f"{stored} of {len(copies)} copies stored, {proven} of {len(proofs)} proofs ended"
+        if word != told[-1]:
+            told.append(word)
+            screen.say(f"  {word}")
+        if stored < len(copies) or proven < len(proofs):
             return None
         return all(proof.state is ProofState.PASSED for proof in proofs)
 
@@ -178,7 +198,20 @@ def proofs(
 
 
 def wait(look: Callable[[], T | None], *, seconds: float, what: str) -> T:
-    """Ask again and again until it is not None; raises Incomplete after the time."""
+    """Ask again and again until it is not None.
+
+    Raises Incomplete after the time, and Stopped on Ctrl-C; the work goes on either way.
+    """
+    try:
+        return _wait(look, seconds=seconds, what=what)
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"We wait no longer, but {what} go{'' if what.endswith('s') else 'es'} on. "
+            "`strongroom status` shows how far it is."
+        ) from None
+
+
+def _wait(look: Callable[[], T | None], *, seconds: float, what: str) -> T:
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -195,13 +228,14 @@ def wait(look: Callable[[], T | None], *, seconds: float, what: str) -> T:
 
 def restored(platform: Runtime, row: Restore, *, screen: Screen, seconds: float) -> Restore:
     """Ring for a restore and wait for its end, telling each phase."""
-    ring(
-        platform.app,
-        task="restore.carry_out",
-        queue=Queue.RESTORE,
-        tenant=row.tenant_id,
-        subject=row.id,
-    )
+    with _maybe_lost():
+        ring(
+            platform.app,
+            task="restore.carry_out",
+            queue=Queue.RESTORE,
+            tenant=row.tenant_id,
+            subject=row.id,
+        )
     told: list[str] = []
 
     def look() -> Restore | None:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, exists, func, literal, select, true, union_all
+from sqlalchemy import Row, Select, and_, exists, func, literal, select, true, tuple_, union_all
 from sqlalchemy.orm import Session
 
 from backup import schedule
@@ -49,6 +49,14 @@ class Attention(StrEnum):
     NO_SOURCES = "no-sources"
     COPIES_WAIT = "copies-wait"  # count: copies that could not be brought yet
     REMOVALS_BLOCKED = "removals-blocked"  # count
+
+    @property
+    def severe(self) -> bool:
+        """Data may be missing or in danger, and it does not mend itself."""
+        return RANK[self] <= RANK[Attention.REPOSITORIES_FROZEN]
+
+
+RANK = {code: place for place, code in enumerate(Attention)}
 
 
 @dataclass(frozen=True)
@@ -144,8 +152,7 @@ def troubles(
         found.append(Trouble(Attention.LAST_RUN_FAILED, failure=row.failure))
     elif row.outcome is Outcome.PARTIAL:
         found.append(Trouble(Attention.LAST_POINT_PARTIAL, failure=row.failure))
-    order = list(Attention)
-    return tuple(sorted(found, key=lambda each: order.index(each.code)))
+    return tuple(sorted(found, key=lambda each: RANK[each.code]))
 
 
 def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts]:
@@ -183,6 +190,9 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
         .group_by(parts.c.point_id)
         .subquery()
     )
+    standing = select(Copy.tenant_id, Copy.point_id).where(
+        Copy.tenant_id.in_(tenants), Copy.state != CopyState.REMOVED
+    )
     good = and_(proofs.c.verified, Point.outcome == Outcome.COMPLETE)
     rows = session.execute(
         select(
@@ -191,7 +201,10 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
             func.count().filter(good).label("verified"),
         )
         .outerjoin(proofs, proofs.c.point_id == Point.id)
-        .where(Point.tenant_id.in_(tenants), _stands())
+        .where(
+            Point.tenant_id.in_(tenants),
+            tuple_(Point.tenant_id, Point.id).in_(standing),
+        )
         .group_by(Point.tenant_id)
     )
     return {row.tenant_id: Counts(row.points, row.verified) for row in rows}
@@ -199,16 +212,20 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
 
 def _tenants(tenant: UUID | None) -> Select[Any]:
     """Each tenant with its plan, its newest complete point and its last run."""
+    # Scalar subqueries, not joins: the planner then walks back from the newest row and stops.
     newest = (
         select(Point.taken_at, _first_stored().label("stored_at"))
-        .where(Point.tenant_id == Tenant.id, Point.outcome == Outcome.COMPLETE, _stands())
+        .where(
+            Point.tenant_id == Tenant.id,
+            Point.outcome == Outcome.COMPLETE,
+            _first_stored().is_not(None),
+        )
         .order_by(Point.number.desc())
         .limit(1)
         .lateral("newest")
     )
     last = (
-        select(BackupRun.state, BackupRun.failure, Point.outcome)
-        .outerjoin(Point, and_(Point.tenant_id == BackupRun.tenant_id, Point.id == BackupRun.id))
+        select(BackupRun.state, BackupRun.failure, _outcome().label("outcome"))
         .where(BackupRun.tenant_id == Tenant.id, BackupRun.ended_at.is_not(None))
         .order_by(BackupRun.id.desc())  # ids sort by the time they were made
         .limit(1)
@@ -247,13 +264,18 @@ def _tenants(tenant: UUID | None) -> Select[Any]:
     return wanted if tenant is None else wanted.where(Tenant.id == tenant)
 
 
-def _stands() -> Any:
-    """The point lies in some region, or is on its way there."""
-    return exists().where(
-        Copy.tenant_id == Point.tenant_id,
-        Copy.point_id == Point.id,
-        Copy.state != CopyState.REMOVED,
+def _outcome() -> Any:
+    """Of the run's point, which has its id."""
+    return (
+        select(Point.outcome)
+        .where(Point.tenant_id == BackupRun.tenant_id, Point.id == BackupRun.id)
+        .scalar_subquery()
     )
+
+
+def said_why(failure: Any) -> Any:
+    """A failure is on record; a column that was emptied may hold JSON's null, which is no NULL."""
+    return failure["code"].astext.is_not(None)
 
 
 def _first_stored() -> Any:
@@ -283,7 +305,7 @@ def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention
         Copy.id == Proof.copy_id,
         Copy.state == CopyState.STORED,
     )
-    waits = and_(Copy.state == CopyState.WAITING, Copy.failure.is_not(None))
+    waits = and_(Copy.state == CopyState.WAITING, said_why(Copy.failure))
     blocked = and_(
         Removal.state.in_([RemovalState.PLANNED, RemovalState.FORGOTTEN]),
         Removal.blocked["code"].astext != "object-lock",

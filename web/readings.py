@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from backup import catalogue, expiry, ledger, schedule
-from backup import policy as policies
+from backup import catalogue, expiry, ledger
 from backup import retention as retaining
 from backup.catalogue import CataloguePath, CatalogueVersion
 from backup.models import (
-    BackupRun,
     Copy,
     Point,
     PointSource,
-    Proof,
-    Removal,
-    Repository,
     Snapshot,
     Source,
 )
 from backup.policy import EffectivePolicy
-from backup.states import CopyState, Outcome, ProofState, RemovalState, RepositoryState, RunState
-from restore.models import Restore
-from restore.states import RestoreState
+from backup.states import CopyState, Outcome
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
+from web import health
 
 FOUND_MOST = 1000
-FAILED_LATELY = timedelta(days=2)
 
 
 def points(platform: Runtime, tenant: Tenant, *, everything: bool = False) -> list[dict[str, Any]]:
@@ -207,108 +199,22 @@ def retention(
 def status(platform: Runtime) -> dict[str, Any]:
     """The health of every tenant, computed from what was expected, and what needs attention."""
     with platform.database.session(Role.OPERATOR) as session:
-        tenants = session.execute(select(Tenant).order_by(Tenant.slug)).scalars().all()
-        found = [_tenant_status(platform, session, tenant) for tenant in tenants]
+        everybody = health.read(session, now=platform.now())
+        counts = health.count_points(session, [each.id for each in everybody])
+    found = [_standing(each, counts.get(each.id, health.Counts())) for each in everybody]
     attention = [each for each in found if each["attention"]]
     return {"ok": not attention, "tenants": found, "attention": len(attention)}
 
 
-def _tenant_status(platform: Runtime, session: Session, tenant: Tenant) -> dict[str, Any]:
-    now = platform.now()
-    known = ledger.read(session, tenant.id, now=now)
-    policy = policies.from_json(known.row.body)
-    newest = session.execute(
-        select(func.max(Copy.stored_at))
-        .join(Point, Point.id == Copy.point_id)
-        .where(
-            Copy.tenant_id == tenant.id,
-            Point.tenant_id == tenant.id,
-            Point.outcome == Outcome.COMPLETE,
-            Copy.state != CopyState.REMOVED,
-        )
-    ).scalar_one()
-    overdue = schedule.is_overdue(
-        newest, rpo_hours=policy.rpo_hours, since=tenant.created_at, now=now
-    )
-    attention = ["overdue"] if overdue else []
-    attention += _troubles(session, tenant, now)
+def _standing(tenant: health.Health, counts: health.Counts) -> dict[str, Any]:
     return {
         "tenant": tenant.slug,
-        "points": len(known.points),
-        "newest_complete": newest,
-        "verified": sum(retaining.is_verified(each) for each in known.points),
-        "running": _running(session, tenant),
-        "attention": attention,
+        "points": counts.points,
+        "newest_complete": tenant.stored,
+        "verified": counts.verified,
+        "running": [str(each) for each in tenant.working],
+        "attention": [str(each) for each in tenant.troubles],
     }
-
-
-def _troubles(session: Session, tenant: Tenant, now: Any) -> list[str]:
-    """What is wrong with the tenant, as codes with counts."""
-    lately = now - FAILED_LATELY
-    last_run = session.execute(
-        select(BackupRun.state)
-        .where(BackupRun.tenant_id == tenant.id, BackupRun.ended_at.is_not(None))
-        .order_by(BackupRun.ended_at.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    last_point = session.execute(
-        select(Point.outcome)
-        .where(Point.tenant_id == tenant.id)
-        .order_by(Point.number.desc())
-        .limit(1)
-    ).scalar_one_or_none()
-    found = []
-    if last_run in (RunState.FAILED, RunState.QUARANTINED):
-        found.append("last-run-failed")
-    elif last_point is Outcome.PARTIAL:
-        found.append("last-point-partial")
-    counts = {
-        "copies-wait": (Copy, Copy.state == CopyState.WAITING, Copy.failure.is_not(None)),
-        "proofs-failed": (Proof, Proof.state == ProofState.FAILED, Proof.ended_at > lately),
-        "removals-blocked": (
-            Removal,
-            Removal.state.in_([RemovalState.PLANNED, RemovalState.FORGOTTEN]),
-            Removal.blocked["code"].astext != "object-lock",
-        ),
-        "repositories-frozen": (
-            Repository,
-            Repository.state == RepositoryState.FROZEN,
-            Repository.tenant_id == tenant.id,
-        ),
-        "quarantined": (
-            BackupRun,
-            BackupRun.state == RunState.QUARANTINED,
-            BackupRun.tenant_id == tenant.id,
-        ),
-    }
-    for code, (table, *conditions) in counts.items():
-        kind: Any = table
-        count = session.execute(
-            select(func.count())
-            .select_from(kind)
-            .where(kind.tenant_id == tenant.id, and_(*conditions))
-        ).scalar_one()
-        if count:
-            found.append(f"{code}: {count}")
-    return found
-
-
-def _running(session: Session, tenant: Tenant) -> list[str]:
-    runs = session.execute(
-        select(BackupRun).where(
-            BackupRun.tenant_id == tenant.id,
-            BackupRun.state.in_([RunState.QUEUED, RunState.MAKING]),
-        )
-    ).scalars()
-    restores = session.execute(
-        select(Restore).where(
-            Restore.tenant_id == tenant.id,
-            Restore.state.in_([RestoreState.WAITING, RestoreState.RUNNING]),
-        )
-    ).scalars()
-    return [f"backup {run.state}" for run in runs] + [
-        f"restore {each.phase or each.state}" for each in restores
-    ]
 
 
 def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:

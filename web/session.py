@@ -16,7 +16,6 @@ from strongroom.errors import BadValue
 from strongroom.runtime import Runtime
 from strongroom.stack.home import find_stack
 from web import parts
-from web.output import ends_well
 
 HOME_VARIABLE = "STRONGROOM_HOME"
 
@@ -29,15 +28,22 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar=HOME_VARIABLE,
         help="Folder of an embedded stack.",
     )(command)
-    command = click.option(
+    return click.option(
         "--json", "as_json", is_flag=True, help="One JSON document on standard output."
     )(command)
-    return ends_well(command)
 
 
 def connect(home: Path | None) -> Runtime:
-    """The platform: the stack of this home, or what STRONGROOM_* variables say."""
-    return parts.make_runtime(find_settings(home))
+    """The platform: the stack of this home, or what STRONGROOM_* variables say.
+
+    Its connections are closed when the command ends.
+    """
+    platform = parts.make_runtime(find_settings(home))
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.call_on_close(platform.database.close)
+        context.call_on_close(platform.app.close)
+    return platform
 
 
 def find_settings(home: Path | None) -> settings.Settings:

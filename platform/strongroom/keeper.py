@@ -87,7 +87,7 @@ class Keeper:
         try:
             with self._database.session(Role.WORKER, tenant=held.tenant) as session:
                 ours = lifecycle.renew(session, held.kind, {held.row_id: held.fence})
-        except Exception as error:  # an edge: the database may be away for a while
+        except Exception as error:  # noqa: BLE001 - an edge: the database may be away a while
             log.warning("a lease could not be renewed", row=str(held.row_id), error=str(error))
         else:
             if held.row_id in ours:

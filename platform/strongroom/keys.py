@@ -97,7 +97,7 @@ class LocalKeys:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         body = json.dumps({"version": 1, "key": os.urandom(32).hex()}).encode()
-        draft = path.with_suffix(f".{os.getpid()}.draft")
+        draft = path.with_suffix(f".{os.urandom(8).hex()}.draft")  # a twin may be a thread of ours
         _write_private(draft, body)
         try:
             os.link(draft, path)  # fails if a twin was faster: its key stays

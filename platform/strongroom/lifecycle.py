@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, cast
 
-from sqlalchemy import CursorResult, Index, and_, func, or_, select, text, update
+from sqlalchemy import Index, and_, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from strongroom.actors import Actor
@@ -133,18 +133,8 @@ def advance(session: Session, row: Any, to: enum.StrEnum, move: Move) -> None:
     if move.fence is not None:
         condition.append(kind.fence == move.fence)
     values: dict[str, Any] = {**move.values, "state": to}
-    moved = cast(
-        "CursorResult[Any]",
-        session.execute(
-            update(kind)
-            .where(*condition)
-            .values(**values)
-            .execution_options(synchronize_session=False)
-        ),
-    )
-    if moved.rowcount != 1:
+    if _change(session, kind, condition, values) is None:
         raise Overtaken(f"{row!r} is no longer {old}, or another worker has taken it.")
-    session.refresh(row)
     record(session, row, old=old, move=move)
 
 
@@ -173,29 +163,31 @@ def take(session: Session, row: Any, *, owner: str, move: Move) -> int | None:
     Gives the new fence. The lease runs on the database's clock.
     """
     kind: Any = type(row)
-    taken = session.execute(
-        update(kind)
-        .where(kind.id == row.id, kind.state == kind.WAITING)
-        .values(
-            state=kind.BUSY,
-            fence=kind.fence + 1,
-            attempt=kind.attempt + 1,
-            owner=owner,
-            lease_until=func.clock_timestamp() + LEASE,
-        )
-        .returning(kind.fence)
-        .execution_options(synchronize_session=False)
-    ).scalar_one_or_none()
-    if taken is None:
+    values = {
+        "state": kind.BUSY,
+        "fence": kind.fence + 1,
+        "attempt": kind.attempt + 1,
+        "owner": owner,
+        "lease_until": func.clock_timestamp() + LEASE,
+    }
+    waiting = [kind.id == row.id, kind.state == kind.WAITING]
+    if _change(session, kind, waiting, values) is None:
         return None
-    session.refresh(row)
-    record(
-        session,
-        row,
-        old=kind.WAITING,
-        move=Move(by=move.by, at=move.at, reason=Reason("taken"), fence=taken),
-    )
-    return int(taken)
+    fence = int(row.fence)
+    taken = Move(by=move.by, at=move.at, reason=Reason("taken"), fence=fence)
+    record(session, row, old=kind.WAITING, move=taken)
+    return fence
+
+
+def _change(session: Session, kind: Any, where: Sequence[Any], values: Mapping[str, Any]) -> Any:
+    """Set the columns, and the loaded row after them, in one statement; None if none fits."""
+    return session.execute(
+        update(kind)
+        .where(*where)
+        .values(**values)
+        .returning(kind)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).scalar_one_or_none()
 
 
 def renew(session: Session, kind: Any, held: Mapping[uuid.UUID, int]) -> set[uuid.UUID]:

@@ -19,8 +19,9 @@ def is_gone(owner: str) -> bool:
     A process of another host, or one we cannot judge, is never called gone; its lease has to run
     out.
     """
-    host, boot, pid, start = owner.rsplit(":", 3)
-    if (host, boot) != (socket.gethostname(), _boot()):
+    place, _, rest = owner.partition(f"{socket.gethostname()}:{_boot()}:")
+    pid, _, start = rest.partition(":")
+    if place or not pid.isdecimal() or not start:
         return False
     return _start(int(pid)) != start
 

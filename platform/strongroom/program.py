@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -128,6 +129,8 @@ def start(
     """Start without waiting; None means /dev/null for each of the three streams."""
     argv = ["setpriv", "--pdeathsig", "KILL", "--", *_limited(command.limits), *command.argv]
     account = _other_account(command.account)
+    if not _is_there(command):  # else only setpriv's exit code would tell, as one of the program's
+        raise _missing(command, "no such program")
     try:
         process = subprocess.Popen(
             argv,
@@ -143,11 +146,7 @@ def start(
             extra_groups=[] if account else None,
         )
     except OSError as error:
-        raise ProgramMissing(
-            f"Wanted to start {command.name}, but the system said: {error.strerror}. "
-            "Run `strongroom doctor` to see what is missing.",
-            program=command.name,
-        ) from error
+        raise _missing(command, str(error.strerror)) from error
     return Running(command.name, process)
 
 
@@ -292,6 +291,22 @@ class _Reader:
 
 def _other_account(account: Account | None) -> Account | None:
     return None if account is None or account.uid == os.geteuid() else account
+
+
+def _is_there(command: Command) -> bool:
+    """As execvp(3) will look for it: a name in the child's PATH, a path from its folder."""
+    name = command.argv[0]
+    if "/" in name:
+        return os.access((command.folder or Path()) / name, os.X_OK)
+    return shutil.which(name, path=command.environment.get("PATH", os.defpath)) is not None
+
+
+def _missing(command: Command, said: str) -> ProgramMissing:
+    return ProgramMissing(
+        f"Wanted to start {command.name}, but the system said: {said}. "
+        "Run `strongroom doctor` to see what is missing.",
+        program=command.name,
+    )
 
 
 def _limited(limits: Limits) -> list[str]:

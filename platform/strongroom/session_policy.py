@@ -29,6 +29,7 @@ PACK = re.compile(r"[0-9a-f]{64}")
 Statement = dict[str, Any]
 
 GET = "s3:GetObject"
+GET_VERSION = "s3:GetObjectVersion"
 PUT = "s3:PutObject"
 DELETE = "s3:DeleteObject"
 DELETE_VERSION = "s3:DeleteObjectVersion"
@@ -91,7 +92,7 @@ def _statements(objects: str, act: Act) -> list[Statement]:
     locks = _allow([PUT, DELETE, DELETE_VERSION], below("locks/*"))
     match act:
         case Act.READ:
-            return [_allow([GET], everything)]
+            return [_allow([GET, GET_VERSION], everything)]
         case Act.KIT:
             return [_allow([GET], everything), locks]
         case Act.BACKUP:

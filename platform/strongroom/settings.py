@@ -98,8 +98,9 @@ class _Reader:
             path = Path(self._environment[f"{full}_FILE"])
             try:
                 return path.read_text().strip()
-            except OSError as error:
-                self.problems.append(f"  {full}_FILE names {path}: {error.strerror}.")
+            except (OSError, UnicodeDecodeError) as error:
+                said = error.strerror if isinstance(error, OSError) else "it is no text"
+                self.problems.append(f"  {full}_FILE names {path}: {said}.")
                 return ""
         return default
 

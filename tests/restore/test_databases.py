@@ -16,7 +16,7 @@ from backup.sources import manifest
 from backup.sources.connection import Login
 from backup.sources.manifest import Manifest
 from restore import databases, preview, scratch, tables
-from restore.errors import NotAsItWas, Unsafe, Violated
+from restore.errors import NotAsItWas, NotSwapped, Unsafe, Violated
 from strongroom.errors import NotFound
 from tests.backup.source_database import BUSINESS, PASSWORD, Server
 from tests.restore.test_scratch import Stage, stage
@@ -203,6 +203,20 @@ def test_what_differs_or_does_not_load_leaves_nothing_behind(stage: Stage) -> No
         with pytest.raises(NotAsItWas):
             databases.load(made, login(server, name), expected, at=AT)
     assert server.databases() == present
+
+
+def test_what_the_server_refuses_is_said_and_changes_nothing(stage: Stage) -> None:
+    server, name = stage.server, stage.server.business()
+    beside = landed(stage, name)
+    server.run("postgres", f"CREATE DATABASE {name}_before_{STAMP}")
+    before = state(server, name)
+    with pytest.raises(NotSwapped, match="already exists"):
+        databases.in_place(login(server, name), beside, at=AT)
+    assert manifest.compare(before, state(server, name)) == []
+    databases.discard(login(server, name), beside)
+    assert beside.name not in server.databases()
+    databases.discard(login(server, name), databases.Landed(name, None, before))
+    assert name in server.databases()
 
 
 def test_the_preview_counts_rows_now_and_then(stage: Stage) -> None:

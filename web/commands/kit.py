@@ -26,7 +26,7 @@ def export(slug: str, folder: Path, home: Path | None, as_json: bool) -> None:
     Example: strongroom kit export acme --to /root/acme-kit
     """
     platform = connect(home)
-    made = exit_kit.export(platform, onboarding.named(platform, slug), folder, by=me())
+    made = exit_kit.export(platform, onboarding.named(platform, slug), folder.absolute(), by=me())
     Screen(as_json).give(
         {
             "folder": str(made.folder),

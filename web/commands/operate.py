@@ -17,9 +17,11 @@ from web.models import METADATA
 from web.output import Screen, size
 from web.session import common, find_settings
 
+PORT = click.IntRange(1, 65535)
+
 
 @click.command()
-@click.option("--port", type=int, help="Of the web page; one that is free if not given.")
+@click.option("--port", type=PORT, help="Of the web page; one that is free if not given.")
 @click.option("--regions", type=click.IntRange(1, 26), default=2, show_default=True)
 @click.option("--concurrency", type=click.IntRange(1, 64), default=2, show_default=True)
 @common
@@ -56,6 +58,8 @@ def demo(home: Path | None, as_json: bool) -> None:
             for s in record.steps
         ],
     )
+    if not record.ok and as_json:
+        click.get_current_context().exit(1)  # the document says which step, and why
     if not record.ok:
         raise DemoFailed(f"The step “{record.steps[-1].name}” failed: {record.steps[-1].detail}")
     screen.say("\nWhere to look next: `make up` keeps it running and prints the page's address;")
@@ -103,7 +107,7 @@ def worker(home: Path | None, as_json: bool, queues: tuple[str, ...], concurrenc
 
 @serve.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, default=8080, show_default=True)
+@click.option("--port", type=PORT, default=8080, show_default=True)
 @common
 def web(home: Path | None, as_json: bool, host: str, port: int) -> None:
     """The pages.

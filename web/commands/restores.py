@@ -10,12 +10,13 @@ import click
 from sqlalchemy import select
 
 from backup.models import Point, Source
+from backup.states import Outcome
 from restore import requests
 from restore.models import Restore
 from restore.requests import Wish
 from restore.states import Destination, RestoreState
 from strongroom.db import Role
-from strongroom.errors import BadValue, NotFound
+from strongroom.errors import BadValue, NotFound, StrongroomError
 from strongroom.runtime import Runtime
 from tenants import onboarding
 from tenants.models import Tenant
@@ -45,7 +46,7 @@ def restore(slug: str, home: Path | None, as_json: bool, **given: Any) -> None:
     tenant = onboarding.named(platform, slug)
     point = readings.find_point(platform, tenant, given["number"])
     if given["number"] == "latest":
-        _say_what_latest_passes(platform, tenant, point, screen)
+        _say_what_latest_passes(platform, point, screen)
     destination, target = _destination(given["to"])
     with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         wish = Wish(
@@ -93,6 +94,8 @@ def list_(slug: str | None, home: Path | None, as_json: bool) -> None:
     Example: strongroom restores list acme
     """
     platform = connect(home)
+    if slug is not None:
+        onboarding.named(platform, slug)  # a slip of the pen is no empty list
     with platform.database.session(Role.OPERATOR) as session:
         wanted = (
             select(Restore, Tenant.slug, Source.name, Point.number)
@@ -155,14 +158,24 @@ def _destination(text: str) -> tuple[Destination, Path | None]:
     return Destination.FOLDER, Path(text)
 
 
-def _say_what_latest_passes(
-    platform: Runtime, tenant: Tenant, point: Point, screen: Screen
-) -> None:
-    newest = readings.find_point(platform, tenant, "newest")
-    if newest.number > point.number:
+def _say_what_latest_passes(platform: Runtime, point: Point, screen: Screen) -> None:
+    """Newer points that nobody has read back yet are not chosen, and not passed over in silence."""
+    with platform.database.session(Role.OPERATOR, tenant=point.tenant_id) as session:
+        newer = list(
+            session.execute(
+                select(Point.number)
+                .where(
+                    Point.tenant_id == point.tenant_id,
+                    Point.number > point.number,
+                    Point.outcome != Outcome.FAILED,
+                )
+                .order_by(Point.number)
+            ).scalars()
+        )
+    if newer:
         screen.say(
-            f"The newest verified point is {point.number}; point {newest.number} is newer but not "
-            "verified yet."
+            f"The newest verified point is {point.number}. Newer, but not verified or not "
+            f"complete: {', '.join(map(str, newer))}."
         )
 
 
@@ -193,10 +206,24 @@ def _show(row: Restore, screen: Screen) -> None:
         if row.destination is Destination.IN_PLACE and row.safety_run_id and not row.dry_run:
             screen.say(f"To bring back the state before: strongroom undo {row.id}")
         return
+    raise _failed(row)
+
+
+def _failed(row: Restore) -> RestoreFailed:
     failure = row.failure or {}
-    screen.give(document)
-    screen.say(f"strongroom: {failure.get('message', row.state)}")
-    click.get_current_context().exit(1)
+    error = RestoreFailed(
+        failure.get("message") or f"The restore is {row.state}.",
+        code=failure.get("code"),
+        **{**failure.get("params", {}), "restore": str(row.id), "state": str(row.state)},
+    )
+    error.exit_code = failure.get("exit_code", RestoreFailed.exit_code)
+    return error
+
+
+class RestoreFailed(StrongroomError):
+    """A restore did not end well; code and exit code are those of what stopped it."""
+
+    code = "restore-failed"
 
 
 def _words(report: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from web import health
-from web.health import Attention, Counts, Health
+from web.health import RANK, Attention, Counts, Health
 from web.pages import detail, language
 
 ROWS = 100  # tenants or points on one page
@@ -46,6 +46,7 @@ class Overview:
     counts: dict[UUID, Counts]  # of those on the sheet
     total: int
     attention: int
+    severe: bool  # of some it is more than a nuisance
     waiting: int  # without any complete point, and nothing wrong with that yet
     causes: dict[Attention, int]  # how many tenants have it, worst first
     working: int
@@ -112,6 +113,7 @@ def read_overview(runtime: Runtime) -> Overview:
         counts=counts,
         total=len(everybody),
         attention=sum(bool(each.troubles) for each in everybody),
+        severe=any(found.code.severe for each in everybody for found in each.troubles),
         waiting=sum(each.newest is None and not each.troubles for each in everybody),
         causes=causes(everybody),
         working=sum(len(each.working) for each in everybody),
@@ -120,8 +122,7 @@ def read_overview(runtime: Runtime) -> Overview:
 
 def urgency(tenant: Health) -> tuple[int, int, str]:
     """Sorts the worst first: by its worst trouble, then by how many it has."""
-    order = list(Attention)
-    worst = min((order.index(each.code) for each in tenant.troubles), default=len(order))
+    worst = min((RANK[each.code] for each in tenant.troubles), default=len(RANK))
     return worst, -len(tenant.troubles), tenant.slug
 
 
@@ -143,7 +144,7 @@ def _send(name: str, runtime: Runtime, *, moving: bool, **values: Any) -> Respon
     seconds = BUSY_SECONDS if moving else IDLE_SECONDS
     part = render_template(f"{name}_part.html", now=runtime.now(), **values)
     version = hashlib.sha256(f"{seconds}{part}".encode()).hexdigest()[:32]
-    address = language.other_url(language.current())
+    address = language.other_url(str(language.locale().language))
     frame = {"part": part, "version": version, "seconds": seconds, "address": address}
     if "HX-Request" not in request.headers:
         return make_response(render_template(f"{name}.html", **frame, **values))

@@ -15,7 +15,6 @@ from backup.models import (
     BackupRun,
     Copy,
     Hold,
-    Point,
     PointSource,
     Policy,
     Proof,
@@ -39,7 +38,7 @@ from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web import health, readings
-from web.health import Counts, Health
+from web.health import Counts, Health, said_why
 
 LATELY = timedelta(days=30)
 MOST = 20  # failures and missed slots that are listed
@@ -266,13 +265,13 @@ def _failed_runs(session: Session, tenant: UUID, since: datetime) -> Iterator[Fa
             and_(
                 PointSource.tenant_id == BackupRun.tenant_id,
                 PointSource.point_id == BackupRun.id,
-                PointSource.failure.is_not(None),
+                said_why(PointSource.failure),
             ),
         )
         .outerjoin(Source, Source.id == PointSource.source_id)
         .where(
             BackupRun.tenant_id == tenant,
-            BackupRun.failure.is_not(None),
+            said_why(BackupRun.failure),
             BackupRun.asked_at > since,
         )
         .order_by(BackupRun.id.desc())
@@ -280,7 +279,7 @@ def _failed_runs(session: Session, tenant: UUID, since: datetime) -> Iterator[Fa
     )
     for run, part, source in rows:
         again = run.due_at if run.state is RunState.QUEUED else None
-        failure = part.failure if part is not None else run.failure
+        failure = (part or run).failure or {}
         yield _line("backup", run.ended_at or run.asked_at, failure, where=source, again=again)
 
 
@@ -326,7 +325,7 @@ def _held_up(session: Session, tenant: UUID) -> Iterator[FailureLine]:
         .where(
             Copy.tenant_id == tenant,
             Copy.state.in_([CopyState.WAITING, CopyState.QUARANTINED]),
-            Copy.failure.is_not(None),
+            said_why(Copy.failure),
         )
         .order_by(Copy.due_at)
         .limit(MOST)

@@ -11,14 +11,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_timedelta
-from babel.numbers import format_decimal
 from flask import Flask
-from flask_babel import get_locale
 from markupsafe import Markup, escape
 
 from web.output import size
-
-LATIN = "latn"  # digits, whatever the language: figures are read out and typed in
+from web.pages.language import locale
 
 
 def register(app: Flask) -> None:
@@ -34,8 +31,9 @@ def sized(count: float | None) -> Markup:
     return Markup("") if count is None else ltr(size(count))
 
 
-def number(value: float) -> Markup:
-    return ltr(format_decimal(value, locale=get_locale(), numbering_system=LATIN))
+def number(value: int) -> Markup:
+    """Latin digits in every language: figures are read out and typed in."""
+    return ltr(f"{value:,}")
 
 
 def day(value: date | str) -> Markup:
@@ -53,5 +51,7 @@ def when(moment: datetime | str, zone: str) -> Markup:
 
 def ago(moment: datetime, now: datetime) -> Markup:
     """How long it has been, in words; the figure in it keeps its digits and its place."""
-    words: Any = format_timedelta(moment - now, add_direction=True, locale=get_locale())
+    words: Any = format_timedelta(
+        moment - now, granularity="minute", add_direction=True, locale=locale()
+    )
     return escape(words)

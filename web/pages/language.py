@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import flask_babel  # type: ignore[import-untyped]
+from babel import Locale
 from flask import Flask, Response, request, url_for
-from flask_babel import get_locale
 
 LANGUAGES = {"en": "English", "ar": "العربية"}  # each in its own words
 COOKIE = "lang"
@@ -13,6 +14,7 @@ YEAR = 365 * 24 * 3600
 
 
 def register(app: Flask) -> None:
+    flask_babel.Babel(app, locale_selector=choose)
     app.context_processor(_context)
     app.after_request(_remember)
 
@@ -25,8 +27,19 @@ def choose() -> str:
     return request.accept_languages.best_match(list(LANGUAGES), default="en")
 
 
-def current() -> str:
-    return str(get_locale().language)
+def locale() -> Locale:
+    """Of the page that is being made."""
+    found: Locale = flask_babel.get_locale()
+    return found
+
+
+def gettext(message: str, **values: object) -> str:
+    return str(flask_babel.gettext(message, **values))
+
+
+def ngettext(one: str, many: str, count: int, **values: object) -> str:
+    """With the form that the language has for this count, which is `num` in the message."""
+    return str(flask_babel.ngettext(one, many, count, **values))
 
 
 def other_url(code: str) -> str:
@@ -38,10 +51,9 @@ def other_url(code: str) -> str:
 
 
 def _context() -> dict[str, Any]:
-    locale = get_locale()
     return {
-        "language": locale.language,
-        "direction": locale.text_direction,
+        "language": locale().language,
+        "direction": locale().text_direction,
         "languages": LANGUAGES,
         "other_url": other_url,
     }

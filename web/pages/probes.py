@@ -61,7 +61,7 @@ def page_role(runtime: Runtime) -> Role:
 def _answers(name: str, ask: Callable[[], None]) -> bool:
     try:
         ask()
-    except Exception as error:  # an edge: any failure means that the part cannot be used
+    except Exception as error:  # noqa: BLE001 - any failure means that it cannot be used
         log.warning("a part does not answer", part=name, error=type(error).__name__)
         return False
     return True

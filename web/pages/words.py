@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
-from flask_babel import gettext, ngettext
 from markupsafe import Markup
 
 from web.health import Attention, Trouble
 from web.pages.formats import ltr
+from web.pages.language import gettext, ngettext
 
 
 def N_(text: str) -> str:  # the name by which messages are extracted
@@ -39,7 +39,7 @@ REMEDIES: Mapping[str, tuple[str, str | None]] = {
         "strongroom backup {slug} --wait",
     ),
     Attention.LAST_RUN_FAILED: (
-        N_("Mend the cause below, then make a point."),
+        N_("Mend the cause, then make a point."),
         "strongroom backup {slug} --wait",
     ),
     Attention.PROOFS_FAILED: (
@@ -55,7 +55,7 @@ REMEDIES: Mapping[str, tuple[str, str | None]] = {
         "strongroom region check",
     ),
     Attention.LAST_POINT_PARTIAL: (
-        N_("Some of it could not be read. Mend the cause below, then make a point."),
+        N_("Some of it could not be read. Mend the cause, then make a point."),
         "strongroom backup {slug} --wait",
     ),
     Attention.NO_SOURCES: (
@@ -125,25 +125,25 @@ FAILURES: Mapping[str, str] = {
     "table-not-in-point": N_("The point does not have this table."),
 }
 KEPT_BY: Mapping[str, str] = {
-    "legal-hold": N_("a legal hold"),
-    "object-lock": N_("an object lock"),
-    "clock-behind": N_("the clock, which runs behind"),
-    "future-dated": N_("its date, which lies ahead"),
-    "floor": N_("the floor of verified points"),
-    "newest-complete": N_("being the newest complete one"),
-    "source-copy": N_("the newest data of a source"),
-    "pinned": N_("its pin"),
-    "last": N_("the newest ones"),
-    "daily": N_("the daily count"),
-    "weekly": N_("the weekly count"),
-    "monthly": N_("the monthly count"),
-    "yearly": N_("the yearly count"),
-    "manual": N_("the count of manual points"),
-    "record": N_("the record of a failure"),
-    "source-ceiling": N_("the age limit of its source"),
-    "max-age": N_("the age limit of the plan"),
-    "pin-ended": N_("its pin, which ended"),
-    "not-in-plan": N_("no rule: it goes with the next pass"),
+    "legal-hold": N_("by a legal hold"),
+    "object-lock": N_("by an object lock"),
+    "clock-behind": N_("because the clock runs behind"),
+    "future-dated": N_("because its date lies ahead"),
+    "floor": N_("by the floor of verified points"),
+    "newest-complete": N_("as the newest complete one"),
+    "source-copy": N_("for the newest data of a source"),
+    "pinned": N_("by its pin"),
+    "last": N_("as one of the newest"),
+    "daily": N_("by the daily count"),
+    "weekly": N_("by the weekly count"),
+    "monthly": N_("by the monthly count"),
+    "yearly": N_("by the yearly count"),
+    "manual": N_("among those made by hand"),
+    "record": N_("as the record of a failure"),
+    "source-ceiling": N_("up to the age limit of its source"),
+    "max-age": N_("up to the age limit of the plan"),
+    "pin-ended": N_("no longer: its pin has ended"),
+    "not-in-plan": N_("no longer: it goes with the next pass"),
 }
 OUTCOMES: Mapping[str, str] = {
     "complete": N_("complete"),

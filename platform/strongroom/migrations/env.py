@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from strongroom.db import Moment
 from strongroom.schema import LOCK
@@ -19,7 +19,7 @@ def render(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
 
 
 config = context.config
-engine = create_engine(config.attributes["url"])
+engine = create_engine(config.attributes["url"], poolclass=NullPool)
 with engine.begin() as connection:
     connection.execute(text("set lock_timeout = '10s'"))
     connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
@@ -30,4 +30,3 @@ with engine.begin() as connection:
         render_item=render,
     )
     context.run_migrations()
-engine.dispose()

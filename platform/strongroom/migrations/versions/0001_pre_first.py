@@ -261,6 +261,7 @@ def upgrade() -> None:
                 "forget",
                 "prune",
                 "key-change",
+                "repeat",
                 name="actkind",
                 native_enum=False,
                 create_constraint=True,

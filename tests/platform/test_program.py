@@ -1,0 +1,246 @@
+"""Processes: what they get, what they say, and that none of them outlives what it was for."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from strongroom.program import (
+    LINE_LIMIT,
+    TAIL_LINES,
+    Command,
+    Finished,
+    Limits,
+    ProgramMissing,
+    Stopped,
+    TimedOut,
+    run,
+    secret_file,
+    secret_pipe,
+    start,
+)
+from tests.platform.stack_cast import until
+
+ROOT = Path(__file__).parents[2]
+
+
+def shell(script: str, **more: object) -> Command:
+    return Command(["/bin/sh", "-c", script], environment={"PATH": "/usr/bin:/bin"}, **more)  # type: ignore[arg-type]
+
+
+def finished(script: str, **more: object) -> Finished:
+    return run(shell(script, **more), timeout=20)
+
+
+def alive(pid: int) -> bool:
+    """It runs, and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def written(path: Path) -> int:
+    """A number that another process writes, waited for."""
+    assert until(lambda: path.exists() and path.read_text().endswith("\n"))
+    return int(path.read_text())
+
+
+def test_what_a_program_says_and_how_it_ends_is_told_and_raises_nothing() -> None:
+    ended = finished("echo out; echo err >&2; exit 7")
+    assert (ended.code, ended.stdout, ended.stderr, ended.name) == (7, "out", "err", "sh")
+
+
+def test_a_program_that_was_killed_tells_the_signal() -> None:
+    assert finished("kill -9 $$").code == -signal.SIGKILL
+
+
+def test_a_child_gets_no_environment_but_the_one_it_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CANARY", "secret")
+    ended = run(Command(["env"], environment={"WORD": "مرحبا"}), timeout=10)
+    assert ended.stdout.splitlines() == ["WORD=مرحبا"]
+
+
+def test_arguments_are_never_read_by_a_shell() -> None:
+    ended = run(Command(["echo", "$HOME; `id` && *"]), timeout=10)
+    assert ended.stdout == "$HOME; `id` && *"
+
+
+@pytest.mark.parametrize("name", ["no-such-program", "/no/such/program", "./no-such-program"])
+def test_a_program_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ProgramMissing, match="no-such-program|program") as caught:
+        run(Command([name], folder=Path("/")), timeout=10)
+    assert caught.value.params["program"] == Path(name).name
+    assert "strongroom doctor" in caught.value.message
+
+
+def test_a_program_beside_its_folder_is_found_from_there(tmp_path: Path) -> None:
+    (tmp_path / "hello").write_text("#!/bin/sh\necho hello\n")
+    (tmp_path / "hello").chmod(0o700)
+    assert run(Command(["./hello"], folder=tmp_path), timeout=10).stdout == "hello"
+
+
+def test_who_runs_past_the_deadline_is_ended_with_all_its_children(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with pytest.raises(TimedOut, match="within 1 seconds"):
+        run(shell(f"sleep 600 & echo $! > {tmp_path}/child; wait"), timeout=0.6)
+    assert time.monotonic() - began < 5
+    assert until(lambda: not alive(written(tmp_path / "child")))
+
+
+def test_who_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
+    child = start(shell(f"trap '' TERM; echo $$ > {tmp_path}/ready; while :; do sleep 1; done"))
+    assert written(tmp_path / "ready") == child.pid
+    child.end(grace=0.3)
+    assert child.process.returncode == -signal.SIGKILL
+    child.end()  # and again does no harm
+
+
+def test_grandchildren_that_outlive_their_parent_are_ended_too(tmp_path: Path) -> None:
+    finished(f"sleep 600 >/dev/null 2>&1 & echo $! > {tmp_path}/child")
+    assert until(lambda: not alive(written(tmp_path / "child")))
+
+
+def test_an_event_from_outside_ends_the_program() -> None:
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped, match="sh was stopped"):
+        run(shell("sleep 600"), timeout=60, stop=stop)
+    assert time.monotonic() - began < 5
+
+
+def test_a_flood_of_output_keeps_its_last_lines_and_blocks_nobody() -> None:
+    ended = finished("seq 1 200000; seq 1 200000 >&2")
+    last = [str(number) for number in range(200_000 - TAIL_LINES + 1, 200_001)]
+    assert ended.stdout.splitlines() == ended.stderr.splitlines() == last
+
+
+def test_a_line_without_an_end_is_cut_and_bytes_that_are_no_text_do_no_harm() -> None:
+    ended = finished("head -c 300000 /dev/zero | tr '\\0' x; printf '\\377\\n'")
+    assert ended.stdout == "x" * LINE_LIMIT
+    assert finished("printf 'a\\377b\\n'").stdout == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_every_line_is_handed_over_whole_as_it_comes() -> None:
+    seen: list[str] = []
+    run(shell("echo one; printf two; exit 1"), timeout=10, on_line=seen.append)
+    assert seen == ["one", "two"]
+
+
+def test_who_listens_and_fails_ends_the_program_and_is_heard() -> None:
+    def listen(line: str) -> None:
+        raise ZeroDivisionError(line)
+
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError, match="one"):
+        run(shell("echo one; sleep 600"), timeout=60, on_line=listen)
+    assert time.monotonic() - began < 5
+
+
+def test_a_secret_is_read_once_from_a_pipe_and_is_in_nobodys_arguments_or_environment() -> None:
+    with secret_pipe(b"canary") as descriptor:
+        script = f"cat /proc/$$/cmdline /proc/$$/environ /proc/self/fd/{descriptor}"
+        ended = finished(script, descriptors=(descriptor,))
+    assert ended.stdout.count("canary") == 1
+    assert ended.stdout.endswith("canary")
+
+
+def test_a_secret_file_opens_by_name_and_only_for_us() -> None:
+    with secret_file(b"canary") as descriptor:
+        script = f"stat -L -c %a /proc/self/fd/{descriptor}; cat /proc/self/fd/{descriptor}"
+        ended = finished(script, descriptors=(descriptor,))
+        again = finished(script, descriptors=(descriptor,))
+    assert ended.stdout == again.stdout == "600\ncanary"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_child_has_no_descriptor_that_it_was_not_given(tmp_path: Path) -> None:
+    with (tmp_path / "open").open("w") as ours, secret_pipe(b"canary") as secret:
+        os.set_inheritable(ours.fileno(), True)
+        seen = run(Command(["ls", "/proc/self/fd"]), timeout=10).stdout.split()
+        assert {str(ours.fileno()), str(secret)} & set(seen) == set()
+        os.set_inheritable(ours.fileno(), False)
+
+
+def test_limits_hold_in_the_child(tmp_path: Path) -> None:
+    limits = Limits(file_bytes=1024, open_files=32, core_bytes=0, cpu_seconds=9)
+    asked = finished("ulimit -n; ulimit -c; ulimit -t; ulimit -f", limits=limits)
+    assert asked.stdout.split() == ["32", "0", "9", "2"]  # files in blocks of 512 bytes
+    big = finished(f"head -c 4096 /dev/zero > {tmp_path}/file", limits=limits)
+    assert (tmp_path / "file").stat().st_size == 1024
+    assert big.code != 0
+
+
+def test_no_child_leaves_its_memory_on_the_disk() -> None:
+    script = "import resource; from strongroom import program; program.no_core_dumps()\n"
+    script += "print(resource.getrlimit(resource.RLIMIT_CORE))"
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(ROOT / "platform")},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert ended.stdout == "(0, 0)\n"
+
+
+PARENT = """
+import sys, time
+from strongroom.program import Command, start
+child = start(Command(["sleep", "600"], environment={"PATH": "/usr/bin:/bin"}))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_child_dies_with_the_process_that_started_it_even_by_kill_9() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PARENT)],
+        env={"PYTHONPATH": str(ROOT / "platform"), "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    comm = Path(f"/proc/{child}/comm")
+    assert until(lambda: comm.read_text() == "sleep\n")  # it is past setpriv
+    parent.kill()
+    parent.communicate()
+    assert until(lambda: not alive(child))
+
+
+STARTERS = re.compile(
+    r"subprocess\.(run|Popen|call|check_\w+|getoutput|getstatusoutput)|multiprocessing\.\w+"
+    r"|os\.(system|popen|exec\w+|spawn\w+|fork\w*|posix_spawn\w*)|pty\.(fork|spawn)"
+)
+
+
+def calls(source: str) -> set[str]:
+    """What a module calls, as it is written there."""
+    tree = ast.parse(source)
+    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def test_nothing_but_this_module_starts_processes() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for part in ("platform", "backup", "restore", "tenants", "web")
+        for path in (ROOT / part).rglob("*.py")
+        if any(STARTERS.fullmatch(call) for call in calls(path.read_text(encoding="utf-8")))
+    }
+    assert found == {"platform/strongroom/program.py"}

@@ -1,0 +1,235 @@
+"""`strongroom up` for real: it starts, answers, stops without a trace, and recovers."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.stack import home as homes
+from tests.platform import stack_cast
+from tests.platform.stack_cast import processes_of, until
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}",
+    "LANG": "C.UTF-8",
+}
+PROGRAM = [sys.executable, "-m", "web.cli"]
+SECONDS = 60  # a start on a busy machine
+
+
+@dataclass(frozen=True)
+class Up:
+    """An `up` in a process of its own."""
+
+    home: Path
+    process: subprocess.Popen[str]
+    web: str
+
+    def command(self, *words: str) -> Any:
+        done = call(*words, "--home", str(self.home), "--json")
+        assert done.returncode == 0, done
+        return json.loads(done.stdout)
+
+    def healthy(self) -> bool:
+        with urllib.request.urlopen(f"{self.web}/healthz", timeout=5) as answer:
+            return bool(answer.status == 200)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal to it alone; its exit code."""
+        self.process.send_signal(number)
+        self.process.communicate(timeout=SECONDS)
+        return self.process.returncode
+
+
+def call(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *words],
+        cwd="/",
+        env=ENVIRONMENT | more.pop("environment", {}),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        **more,
+    )
+
+
+@contextmanager
+def up(home: Path, *words: str) -> Iterator[Up]:
+    """Running, and its page answers."""
+    argv = [*PROGRAM, "up", "--home", str(home), "--regions", "1", "--json", *words]
+    process = subprocess.Popen(
+        argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        yield Up(home, process, json.loads(line)["web"])
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=SECONDS)
+
+
+def refused(*words: str, **more: Any) -> tuple[int, str]:
+    """Exit code and error code of an `up` that says one sentence and starts nothing."""
+    done = call("up", "--json", *words, **more)
+    document = json.loads(done.stdout)
+    assert document["error"]["message"] in done.stderr
+    assert "Traceback" not in done.stderr
+    return done.returncode, str(document["error"]["code"])
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with stack_cast.new_home(prefix="strongroom-up-") as path:
+        yield path
+
+
+def test_it_starts_answers_and_keeps_what_was_there_through_stops_and_kills(place: Path) -> None:
+    with up(place) as first:
+        assert first.healthy()
+        words = "--name Acme --plan alone --timezone Asia/Dubai --country AE --locale ar-AE"
+        apply_plan(first)
+        first.command("tenant", "add", "acme", *words.split())
+        assert first.end(signal.SIGTERM) == 0
+        assert processes_of(place) == []
+    with up(place) as second:
+        assert second.web == first.web
+        assert [each["slug"] for each in second.command("tenant", "list")] == ["acme"]
+        second.end(signal.SIGKILL)
+        assert until(lambda: processes_of(place) == [])
+    with up(place) as third:
+        assert third.healthy()
+        assert [each["slug"] for each in third.command("tenant", "list")] == ["acme"]
+        assert third.end(signal.SIGINT) == 0
+        assert processes_of(place) == []
+
+
+def apply_plan(stack: Up) -> None:
+    """A plan of one region."""
+    shipped = (ROOT / "tenants" / "shipped_plans.toml").read_text()
+    head = shipped[shipped.index("[starter") : shipped.index("[business")]
+    plans = stack.home.parent / "plans.toml"
+    plans.write_text(head.replace("[starter", "[alone").replace("regions = 2", "regions = 1"))
+    stack.command("plan", "apply", str(plans))
+
+
+def test_two_homes_run_side_by_side_and_one_home_only_once(place: Path) -> None:
+    with stack_cast.new_home(prefix="strongroom-up-") as other, up(place) as one, up(other) as two:
+        assert one.web != two.web
+        assert one.healthy()
+        assert two.healthy()
+        assert refused("--home", str(place)) == (1, "home-busy")
+        assert one.healthy()
+
+
+def test_children_that_die_are_started_again(place: Path) -> None:
+    with up(place) as stack:
+        pids = {line.split()[0] for line in processes_of(place) if "serve web" in line}
+        for pid in pids:
+            os.kill(int(pid), signal.SIGKILL)
+
+        assert until(lambda: answers(stack), seconds=SECONDS)
+
+
+def answers(stack: Up) -> bool:
+    try:
+        return stack.healthy()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("after", [0.8, 2.5])
+def test_an_up_that_is_ended_while_it_starts_leaves_no_process(
+    place: Path, number: signal.Signals, after: float
+) -> None:
+    argv = [*PROGRAM, "up", "--home", str(place), "--regions", "1"]
+    process = subprocess.Popen(
+        argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with suppress_timeout(process, after):
+        process.send_signal(number)
+    _, said = process.communicate(timeout=SECONDS)
+
+    assert until(lambda: processes_of(place) == [])
+    assert "Traceback" not in said
+    with pytest.raises(homes.HomeError):
+        homes.find_stack(place)
+
+
+@contextmanager
+def suppress_timeout(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
+    """It is still at work after that time."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    yield
+
+
+def test_a_taken_port_of_a_region_or_of_the_page_is_said_and_nothing_starts(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert refused("--home", str(place), "--regions", "1", "--port", str(port))[0] == 1
+        assert processes_of(place) == []
+    fixed = json.loads((place / "ports.json").read_text())
+    first = min(number for numbers in fixed.values() for number in flat(numbers))
+    with socket.create_server(("127.0.0.1", first)):
+        assert refused("--home", str(place), "--regions", "1") == (1, "port-taken")
+    assert processes_of(place) == []
+
+
+def flat(numbers: Any) -> list[int]:
+    return [numbers] if isinstance(numbers, int) else list(numbers)
+
+
+def test_without_restic_nothing_starts(place: Path) -> None:
+    missing = {"STRONGROOM_RESTIC": str(place.parent / "no-restic")}
+
+    began = time.monotonic()
+    assert refused("--home", str(place), environment=missing) == (1, "no-restic")
+
+    assert time.monotonic() - began < 20
+    assert not place.exists()
+
+
+def test_a_home_that_is_no_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    assert refused("--home", str(tmp_path / "file")) == (2, "home-not-a-folder")
+    assert refused("--home", str(tmp_path / "file" / "below"))[1] == "home-not-a-folder"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not stack_cast.ROOT, reason="only root can become another account")
+def test_a_home_that_is_closed_to_us_is_said(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o700)
+    if not readable_by_nobody(ROOT) or not readable_by_nobody(Path(sys.executable)):
+        pytest.skip("another account cannot run what is checked out here")
+
+    entry = pwd.getpwnam("nobody")
+    said = refused("--home", str(tmp_path / "home"), user=entry.pw_uid, group=entry.pw_gid)
+
+    assert said == (1, "home-unreadable")
+
+
+def readable_by_nobody(path: Path) -> bool:
+    real = path.resolve()
+    return all(each.stat().st_mode & 0o005 == 0o005 for each in [real, *real.parents])
