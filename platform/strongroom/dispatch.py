@@ -101,13 +101,16 @@ class Dispatcher:
     def _nudge(self, due: Due, now: datetime) -> int:
         with self.database.session(Role.DISPATCHER) as session:
             found = nudge(session, due, now=now, again=self._again(now))
-        ring_all(
-            self.app,
-            [
-                {"task": due.task, "queue": due.queue, "tenant": tenant, "subject": subject}
-                for tenant, subject in found
-            ],
-        )
+        bells = [
+            {"task": due.task, "queue": due.queue, "tenant": tenant, "subject": subject}
+            for tenant, subject in found
+        ]
+        try:
+            ring_all(self.app, bells)
+        except Exception:
+            with self.database.session(Role.DISPATCHER) as session:
+                unring(session, due, now=now)  # the broker is away: the next round tries again
+            raise
         return len(found)
 
     def _again(self, now: datetime) -> datetime:
@@ -139,6 +142,17 @@ def nudge(
         .execution_options(synchronize_session=False)
     )
     return list(dict.fromkeys((tenant, subject) for tenant, subject in rows))
+
+
+def unring(session: Session, due: Due, *, now: datetime) -> None:
+    """Take back what `nudge` marked at this moment and nobody has taken since."""
+    kind = due.kind
+    session.execute(
+        update(kind)
+        .where(kind.state.in_(due.waiting), kind.nudged_at == now)
+        .values(nudged_at=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def find_lost(session: Session, kind: Any) -> Sequence[Any]:

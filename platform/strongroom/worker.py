@@ -58,6 +58,8 @@ def ring(app: Celery, *, task: str, queue: Queue, tenant: object, subject: objec
 
 def ring_all(app: Celery, bells: list[dict[str, Any]]) -> None:
     """Send many doorbells over one connection."""
+    if not bells:
+        return  # without asking for a connection: the broker may be away
     with app.producer_pool.acquire(block=True, timeout=10) as producer:
         for bell in bells:
             app.send_task(
