@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -25,12 +25,13 @@ from backup.states import ActKind
 from strongroom.db import Role
 from strongroom.ids import new_id
 from strongroom.lifecycle import database_now
-from strongroom.storage import Store, Version
+from strongroom.storage import Kept, Store, Version
 
 SKEW = timedelta(minutes=5)  # the most that our clock and the object store's may differ
 LOCKS = ("locks/",)
 INDEXED = ("index/", "locks/")
 PRUNED = ("data/", "index/", "locks/")
+AT_ONCE = 1000  # rows named in one statement
 
 # The longest that an act of a lost worker can have gone on: its rights to delete end by then.
 LONGEST = {
@@ -139,18 +140,52 @@ def close_open(site: Site, *, store: Store, but: UUID | None = None) -> int:
     return len(acts)
 
 
-def close(site: Site, act: Act, *, store: Store, until: datetime | None = None) -> None:
-    """Record what the act made noncurrent, and that it has ended: at `until` at the latest."""
-    pairs: list[Pair] = []
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        last = database_now(session) if until is None else until
+def close(
+    site: Site, act: Act, *, store: Store, until: datetime | None = None
+) -> Sequence[Version]:
+    """Record what the act made noncurrent, and that it has ended: at `until` at the latest.
+
+    Gives every version that lies under its keys.
+    """
+    seen: list[Version] = []
     for key in act.keys:
         listed = store.versions(site.prefix + key)
-        exact = [each for each in listed if key.endswith("/") or each.key == site.prefix + key]
-        pairs += made_by(exact, since=act.started_at - SKEW, until=last + SKEW)
+        seen += [each for each in listed if key.endswith("/") or each.key == site.prefix + key]
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        last = database_now(session) if until is None else until
+        pairs = made_by(seen, since=act.started_at - SKEW, until=last + SKEW)
         known = known_versions(session, site.row.id)
         end(session, act, [pair for pair in pairs if pair not in known], at=last)
+    return seen
+
+
+def sweep(site: Site, versions: Iterable[Version], *, store: Store) -> Sequence[Kept]:
+    """Delete those versions that recorded acts made noncurrent; gives what stayed.
+
+    A delete marker goes after all that lies beneath it: without it a locked version would be the
+    current one again, and a forgotten snapshot back.
+    """
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        ours = split(versions, known_versions(session, site.row.id))
+    contents = [pair for pair in ours.ours if pair not in ours.markers]
+    refused = list(store.delete_versions(contents))
+    covered = {each.key for each in refused}
+    bare = [pair for pair in ours.ours if pair in ours.markers and pair[0] not in covered]
+    refused += store.delete_versions(bare)
+    kept = {(each.key, each.version_id) for each in refused}
+    _swept(site, [pair for pair in [*contents, *bare] if pair not in kept])
+    return refused
+
+
+def _swept(site: Site, pairs: Sequence[Pair]) -> None:
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        for first in range(0, len(pairs), AT_ONCE):
+            some = pairs[first : first + AT_ONCE]
+            session.execute(
+                update(ActVersion)
+                .where(tuple_(ActVersion.key, ActVersion.version_id).in_(some))
+                .values(swept_at=site.runtime.now())
+            )
 
 
 def end(session: Session, act: Act, pairs: Sequence[Pair], *, at: datetime) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint, select, text
+from sqlalchemy import BigInteger, Computed, Index, UniqueConstraint, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from strongroom.db import Base, OfTenant, refers
@@ -24,13 +24,16 @@ class CataloguePath(OfTenant, Base):
     __tablename__ = "catalogue_paths"
     __constraints__ = (
         refers("source_id", "sources"),
-        UniqueConstraint("tenant_id", "source_id", "path"),
-        Index(None, "tenant_id", "source_id", "parent"),
+        UniqueConstraint("tenant_id", "source_id", "path_key"),
+        Index(None, "tenant_id", "source_id", "parent_key"),
     )
 
     source_id: Mapped[uuid.UUID]
     path: Mapped[str]
     parent: Mapped[str]
+    # A path may be longer than an index takes; its digest stands for it within the source.
+    path_key: Mapped[str] = mapped_column(Computed("md5(path)", persisted=True))
+    parent_key: Mapped[str] = mapped_column(Computed("md5(parent)", persisted=True))
 
 
 class CatalogueVersion(OfTenant, Base):
@@ -64,7 +67,7 @@ class Entry:
 
 _DRAFT = """
 create temporary table catalogue_draft (
-    path text primary key, kind text not null, size bigint not null,
+    path text not null, kind text not null, size bigint not null,
     changed_at timestamptz, content text not null
 ) on commit drop
 """
@@ -73,7 +76,7 @@ insert into catalogue_paths (id, tenant_id, source_id, path, parent)
 select uuidv7(), :tenant, :source, d.path,
        coalesce(nullif(regexp_replace(d.path, '/[^/]*$', ''), ''), '/')
 from catalogue_draft d
-on conflict (tenant_id, source_id, path) do nothing
+on conflict (tenant_id, source_id, path_key) do nothing
 """
 _CLOSE = """
 update catalogue_versions v set until = :number
@@ -89,7 +92,8 @@ insert into catalogue_versions
     (id, tenant_id, path_id, since, until, kind, size, changed_at, content)
 select uuidv7(), :tenant, p.id, :number, null, d.kind, d.size, d.changed_at, d.content
 from catalogue_draft d
-join catalogue_paths p on p.tenant_id = :tenant and p.source_id = :source and p.path = d.path
+join catalogue_paths p
+  on p.tenant_id = :tenant and p.source_id = :source and p.path_key = md5(d.path)
 where not exists (
     select from catalogue_versions v
     where v.tenant_id = p.tenant_id and v.path_id = p.id and v.until is null)
@@ -105,6 +109,7 @@ def recording(session: Session, source: uuid.UUID, number: int) -> Iterator[Add]
     """Takes every entry of the source at point `number`; writes what changed at the end.
 
     Points of a source are recorded in the order of their numbers. The same again changes nothing.
+    Names that are not UTF-8 come alike from restic's listing; one entry stands for all of them.
     """
     session.execute(text("drop table if exists catalogue_draft"))
     session.execute(text(_DRAFT))
@@ -131,7 +136,7 @@ def browse(session: Session, source: uuid.UUID, number: int, folder: str) -> Ite
         .join(CatalogueVersion, CatalogueVersion.path_id == CataloguePath.id)
         .where(
             CataloguePath.source_id == source,
-            CataloguePath.parent == folder,
+            CataloguePath.parent_key == func.md5(folder),
             CataloguePath.path != folder,
             CatalogueVersion.since <= number,
             (CatalogueVersion.until.is_(None)) | (CatalogueVersion.until > number),

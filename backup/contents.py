@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,9 @@ from strongroom.runtime import Runtime
 from strongroom.storage import Act, StorageError
 
 LIST_SECONDS = 3600.0
+
+
+log = structlog.get_logger(__name__)
 
 
 class NotListed(StrongroomError):
@@ -40,9 +44,21 @@ def record(runtime: Runtime, tenant: UUID) -> int:
             .where(PointSource.snapshot_id.is_not(None), PointSource.catalogued_at.is_(None))
             .order_by(PointSource.source_id, Point.number)
         ).all()
+    held_back: set[UUID] = set()
     for part, number in waiting:
-        _record(runtime, part, number)
-    return len(waiting)
+        if part.source_id in held_back:
+            continue
+        try:
+            _record(runtime, part, number)
+        except Exception as error:  # noqa: BLE001 - an edge: tenants' names are odd; others go on
+            held_back.add(part.source_id)
+            log.warning(
+                "a point is not in the catalogue yet",
+                source=str(part.source_id),
+                point=number,
+                error=type(error).__name__,
+            )
+    return len(waiting) - len(held_back)
 
 
 def _record(runtime: Runtime, part: PointSource, number: int) -> None:
@@ -70,7 +86,7 @@ def _is_there(session: Session, part: PointSource) -> bool:
     if part.manifest is not None:
         return True
     found = select(Snapshot.id).where(
-        Snapshot.forgotten_at.is_(None),
+        Snapshot.standing(),
         (Snapshot.id == part.snapshot_id) | (Snapshot.origin_id == part.snapshot_id),
     )
     return session.execute(found.limit(1)).first() is not None
@@ -125,7 +141,7 @@ def _places(runtime: Runtime, part: PointSource) -> list[tuple[repositories.Site
     with runtime.database.session(Role.WORKER, tenant=part.tenant_id) as session:
         rows = session.execute(
             select(Snapshot.repository_id, Snapshot.restic_id).where(
-                Snapshot.forgotten_at.is_(None),
+                Snapshot.standing(),
                 (Snapshot.id == part.snapshot_id) | (Snapshot.origin_id == part.snapshot_id),
             )
         ).all()

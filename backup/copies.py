@@ -107,7 +107,7 @@ def _ids(session: Session, repository_id: UUID, roots: list[UUID]) -> dict[UUID,
     rows = session.execute(
         select(Snapshot).where(
             Snapshot.repository_id == repository_id,
-            Snapshot.forgotten_at.is_(None),
+            Snapshot.standing(),
             Snapshot.id.in_(roots) | Snapshot.origin_id.in_(roots),
         )
     ).scalars()

@@ -97,7 +97,7 @@ def snapshots_of(session: Session, point_id: UUID, repository_id: UUID) -> Seque
         session.execute(
             select(Snapshot).where(
                 Snapshot.repository_id == repository_id,
-                Snapshot.forgotten_at.is_(None),
+                Snapshot.standing(),
                 or_(Snapshot.id.in_(roots), Snapshot.origin_id.in_(roots)),
             )
         )

@@ -32,6 +32,9 @@ class Within:
     def get(self, key: str) -> bytes:
         return self.store.get(self.prefix + key)
 
+    def part(self, key: str, first: int, last: int | None) -> tuple[int, Iterable[bytes]]:
+        return self.store.part(self.prefix + key, first, last)
+
     def put(self, key: str, data: bytes) -> None:
         self.store.put(self.prefix + key, data)
 
@@ -58,8 +61,9 @@ def make(site: Site, held: Held) -> Repository:
         polynomial = session.execute(
             select(Repository.polynomial).where(Repository.polynomial.is_not(None)).limit(1)
         ).scalar_one_or_none()
+    rights = repositories.deleting(site, held, Rights.CREATE)
     created = creation.create(
-        Within(site.store(Rights.CREATE), site.prefix),
+        Within(Store(site.region.address(), rights), site.prefix),
         site.password,
         Stamp(created=runtime.now()),
         polynomial=polynomial,

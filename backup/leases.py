@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, founding, repositories
+from backup import acts, census, founding, repositories
 from backup.models import Act, Repository
 from backup.repositories import RepositoryBusy, Site
 from backup.restic.calls import Repository as ResticRepository
@@ -31,6 +31,8 @@ from strongroom.lifecycle import LEASE, database_now
 from strongroom.runtime import Runtime
 from strongroom.storage import Act as Rights
 from strongroom.storage import Credentials, StorageError, Store
+
+LOCKS_LEFT = 20  # released locks are listed each time: more of them than this are swept
 
 log = structlog.get_logger(__name__)
 
@@ -59,10 +61,10 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
     """
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         row, fence = _take(session, repository_id)
+        site = repositories.site_of(runtime, session, row)
     with runtime.keeper.holding(row, fence) as held:
         ready, unclean = None, False
         try:
-            site = repositories.site(runtime, tenant, repository_id)
             rights = site.credentials(Rights.BACKUP)
             unclean = True  # from here on something may be left behind
             with runtime.database.session(Role.WORKER, tenant=tenant) as session:
@@ -83,6 +85,7 @@ def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
     site = Site(site.runtime, row, site.region, site.password)
     store = Store(site.region.address(), rights)
     leased = Leased(site, held, site.restic_with(rights), store)
+    census.take(site, store)
     if row.unclean:
         founding.tidy(site, held, but=act.id)
     return leased
@@ -91,7 +94,9 @@ def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
 def _closed(leased: Leased, act: Act) -> bool:
     """Record the released locks; if the region is away now, the next holder does it."""
     try:
-        acts.close(leased.site, act, store=leased.store)
+        locks = acts.close(leased.site, act, store=leased.store)
+        if len(locks) > LOCKS_LEFT:
+            acts.sweep(leased.site, locks, store=leased.store)
     except StrongroomError as error:
         log.warning("an act was left open", act=str(act.id), error=error.message)
         return False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from backup import facts, planning
@@ -40,7 +41,7 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
     points = session.execute(
         select(Point).where(Point.tenant_id == tenant, Point.id.in_(standing))
     ).scalars()
-    parts = _parts(session, tenant, zone)
+    parts = _parts(session, tenant, standing, zone)
     return Ledger(
         row=row,
         policy=policies.from_json(row.body),
@@ -75,39 +76,45 @@ def _fact(point: Point, parts: Sequence[facts.Part]) -> facts.Point:
     )
 
 
-def _parts(session: Session, tenant: UUID, zone: ZoneInfo) -> dict[UUID, list[facts.Part]]:
+def _parts(
+    session: Session, tenant: UUID, standing: Select[Any], zone: ZoneInfo
+) -> dict[UUID, list[facts.Part]]:
     """What each point holds of each source; verified when any region's copy of it is."""
     rows = session.execute(
-        select(PointSource, Snapshot, Source.removed_at)
+        select(
+            *(PointSource.point_id, PointSource.source_id, PointSource.outcome),
+            *(Snapshot.id, Snapshot.origin_id, Snapshot.bytes),
+            *(Snapshot.verified_at, Snapshot.taken_at, Source.removed_at),
+        )
         .join(
             Snapshot,
-            or_(
-                Snapshot.id == PointSource.snapshot_id,
-                Snapshot.origin_id == PointSource.snapshot_id,
+            and_(
+                Snapshot.tenant_id == PointSource.tenant_id,
+                func.coalesce(Snapshot.origin_id, Snapshot.id) == PointSource.snapshot_id,
             ),
         )
         .join(Source, Source.id == PointSource.source_id)
         .where(
             PointSource.tenant_id == tenant,
             Snapshot.tenant_id == tenant,
-            Source.tenant_id == tenant,
-            Snapshot.forgotten_at.is_(None),
+            PointSource.point_id.in_(standing),
+            Snapshot.standing(),
         )
     )
     found: dict[UUID, dict[UUID, facts.Part]] = {}
-    for part, snapshot, removed_at in rows:
-        of_point = found.setdefault(part.point_id, {})
-        dates = [snapshot.verified_at.astimezone(zone).date()] if snapshot.verified_at else []
-        earlier = of_point.get(part.source_id)
+    for row in rows:
+        of_point = found.setdefault(row.point_id, {})
+        dates = [row.verified_at.astimezone(zone).date()] if row.verified_at else []
+        earlier = of_point.get(row.source_id)
         if earlier is not None and earlier.verified_on is not None:
             dates.append(earlier.verified_on)
-        of_point[part.source_id] = facts.Part(
-            source=part.source_id,
-            snapshot=snapshot.origin_id or snapshot.id,
-            size=snapshot.bytes,
+        of_point[row.source_id] = facts.Part(
+            source=row.source_id,
+            snapshot=row.origin_id or row.id,
+            size=row.bytes,
             verified_on=max(dates, default=None),
-            stored_at=snapshot.taken_at,
-            whole=part.outcome is Outcome.COMPLETE,
-            retired=removed_at is not None,
+            stored_at=row.taken_at,
+            whole=row.outcome is Outcome.COMPLETE,
+            retired=row.removed_at is not None,
         )
     return {point: list(by_source.values()) for point, by_source in found.items()}

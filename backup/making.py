@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,11 +17,12 @@ from backup import places, repositories
 from backup.leases import Leased
 from backup.models import BackupRun, Source
 from backup.restic import commands, streams
+from backup.restic.calls import Surroundings
 from backup.restic.errors import ResticError, SourceMissing, StreamBroken
 from backup.restic.flags import FolderBackup, Stream
 from backup.restic.outputs import BackupReport, Progress
-from backup.sources import dump
-from backup.sources.connection import Access
+from backup.sources import dump, walk
+from backup.sources.connection import Access, MayNotRead
 from backup.sources.directory import Directory
 from backup.sources.dump import Tools, Verdict
 from backup.sources.postgres import Postgres
@@ -36,6 +37,8 @@ from strongroom.storage import StorageError
 DUMP_SECONDS = 6 * 3600.0
 FOLDER_SECONDS = 24 * 3600.0
 OPEN_SECONDS = 60.0
+SMALL_BYTES = 64 * 1024 * 1024
+PROCESSORS_OF_LARGE = 2  # GOMAXPROCS; a short call is cheaper with one
 # What is wrong with the repository, the region or ourselves: never the source's fault.
 OURS = (ResticError, StorageError, KeysError, Stopped)
 DUMP_NAME = "/database.dump"
@@ -66,11 +69,18 @@ class Making:
     run: BackupRun
     leased: Leased
     parents: Mapping[UUID, str]  # by source: restic's id of the snapshot to compare with
+    sizes: Mapping[UUID, int] = field(default_factory=dict)  # bytes of that snapshot
     progress: Any = field(default=lambda _seen: None)  # Callable[[Progress], None]
 
     @property
     def tag(self) -> str:
         return tag_of(self.run.id)
+
+    def here(self, source: Source, *, seconds: float) -> Surroundings:
+        """With more processors where much is expected: unknown is much."""
+        small = self.sizes.get(source.id, SMALL_BYTES) < SMALL_BYTES
+        processors = 1 if small else PROCESSORS_OF_LARGE
+        return replace(self.leased.here(seconds=seconds), processors=processors)
 
 
 def tag_of(run_id: UUID) -> str:
@@ -86,7 +96,7 @@ def make(row: Source, making: Making) -> Made:
         with runtime.database.session(Role.WORKER, tenant=row.tenant_id) as session:
             source, access = places.reach(runtime, session, row)
         if isinstance(source, Directory):
-            return _folder(row, source, making)
+            return _folder(row, (source, access), making)
         return _database(row, (source, access), making)
     except (SourceMissing, StreamBroken) as error:
         return _failed(error, began)
@@ -107,22 +117,26 @@ def _answers(leased: Leased) -> bool:
     return True
 
 
-def _folder(row: Source, source: Directory, making: Making) -> Made:
-    _require_content(source.path)
-    wanted = FolderBackup(
-        folder=source.path,
-        host=str(row.id),
-        tags=(making.tag,),
-        excludes=source.exclude,
-        force=making.run.full,
-        parent=making.parents.get(row.id),
-    )
-    report = commands.backup_folder(
-        making.leased.restic,
-        making.leased.here(seconds=FOLDER_SECONDS),
-        wanted,
-        progress=_watched(making),
-    )
+def _folder(row: Source, reached: tuple[Directory, Access], making: Making) -> Made:
+    source, access = reached
+    assert access.folder is not None  # every folder that was admitted has one
+    with _entered(access.folder) as descriptor:
+        _require_content(descriptor, access.folder)
+        wanted = FolderBackup(
+            folder=access.folder,
+            host=str(row.id),
+            tags=(making.tag,),
+            excludes=source.exclude,
+            force=making.run.full,
+            parent=making.parents.get(row.id),
+            descriptor=descriptor,
+        )
+        report = commands.backup_folder(
+            making.leased.restic,
+            making.here(row, seconds=FOLDER_SECONDS),
+            wanted,
+            progress=_watched(making),
+        )
     if report.complete:
         return _made(report, Outcome.COMPLETE)
     failure = {
@@ -133,9 +147,30 @@ def _folder(row: Source, source: Directory, making: Making) -> Made:
     return _made(report, Outcome.PARTIAL, failure=failure)
 
 
-def _require_content(folder: Path) -> None:
+@contextmanager
+def _entered(folder: Path) -> Iterator[int]:
+    """The folder that was checked, opened: it is read whatever its path leads to meanwhile."""
+    try:
+        descriptor = walk.open_folder(folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceMissing(
+            f"Wanted to back up the folder {folder}, but there is none at {error.filename!r}. "
+            "Mount or make it, or change the source."
+        ) from error
+    except OSError as error:
+        raise MayNotRead(
+            f"{folder} cannot be read: {error.strerror}. Let the platform's account read it.",
+            folder=str(folder),
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _require_content(descriptor: int, folder: Path) -> None:
     """restic makes no snapshot of nothing, and a mount that went away looks just like it."""
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(descriptor) as entries:
         if next(entries, None) is None:
             raise SourceEmpty(
                 f"{folder} is empty, so there is nothing to back up. See whether it is mounted; "
@@ -168,7 +203,7 @@ def _database(row: Source, reached: tuple[Postgres, Access], making: Making) -> 
         try:
             report = streams.backup_stream(
                 making.leased.restic,
-                making.leased.here(seconds=DUMP_SECONDS),
+                making.here(row, seconds=DUMP_SECONDS),
                 Stream(filename=DUMP_NAME, host=str(row.id), tags=(making.tag,)),
                 source=reading,
                 verdict=lambda: verdict.result().good,

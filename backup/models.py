@@ -6,7 +6,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, UniqueConstraint, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backup.schedule import SlotKind
@@ -200,7 +200,13 @@ class Snapshot(OfTenant, Base):
     added_bytes: Mapped[int] = mapped_column(BigInteger)
     checked_at: Mapped[datetime | None]  # structure
     verified_at: Mapped[datetime | None]  # data read back or restored
-    forgotten_at: Mapped[datetime | None]
+    forgotten_at: Mapped[datetime | None]  # retention let it go
+    lost_at: Mapped[datetime | None]  # seen to be missing from the bucket, and not back since
+
+    @classmethod
+    def standing(cls) -> ColumnElement[bool]:
+        """It should lie in its repository, and was not seen to be missing."""
+        return and_(cls.forgotten_at.is_(None), cls.lost_at.is_(None))
 
 
 class PointSource(OfTenant, Base):

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup.models import AllowedPlace, Source
-from backup.sources import hosts, kinds
+from backup.sources import directory, hosts, kinds
 from backup.sources.allowance import Allowance
 from backup.sources.connection import Access
 from backup.states import PlaceKind
@@ -37,12 +37,22 @@ def allowance_of(session: Session, tenant: UUID) -> Allowance:
 def reach(runtime: Runtime, session: Session, row: Source) -> tuple[kinds.Source, Access]:
     """The source as its own words, and how to reach it now; raises Refused for what is not listed.
 
-    To be asked before every look and every run: names and links change.
+    To be asked before every look and every run: names and links change. What then is used is
+    what the access says, and never again what the source's own words lead to.
     """
     source = kinds.parse(row.kind, row.options)
     context = password_context(row.tenant_id, row.id)
     password = runtime.vault.open(session, context) if vault_has(session, context) else None
-    return source, kinds.admit(source, allowance_of(session, row.tenant_id), password=password)
+    access = kinds.admit(source, allowance_of(session, row.tenant_id), password=password)
+    if access.folder is not None:
+        directory.require_elsewhere(access.folder, own_folders(runtime))
+    return source, access
+
+
+def own_folders(runtime: Runtime) -> list[Path]:
+    """Of the platform: no source may hold or lie in one, and nothing is restored there."""
+    own = runtime.settings
+    return [own.keys, own.work, *([own.home] if own.home else [])]
 
 
 def password_context(tenant: UUID, source: UUID) -> Context:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,7 @@ from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, record
 
 BATCH = 200
+AHEAD = timedelta(days=1)  # by more than this, what a schedule says of the past is no past
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ def enqueue_due(session: Session, now: datetime) -> int:
     """
     due = session.execute(
         select(Schedule.tenant_id)
-        .where(Schedule.next_at <= now)
+        .where(or_(Schedule.next_at <= now, Schedule.last_at > now + AHEAD))
         .order_by(Schedule.next_at)
         .limit(BATCH)
     ).scalars()
@@ -105,7 +106,8 @@ def _enqueue_tenant(session: Session, tenant: UUID, now: datetime) -> int:
     policy = current_policy(session, tenant)
     due = []
     for kind, row in schedules.items():
-        last = _last_slot(session, row)
+        _bring_back(row, now)
+        last = _last_slot(session, row, now)
         due += schedule.due_slots(_plan(policy, kind), last=last, since=row.last_at, now=now)
     plan = schedule.plan_catch_up(due)
     run_id = None
@@ -127,6 +129,13 @@ def _enqueue_tenant(session: Session, tenant: UUID, now: datetime) -> int:
         row.last_at = max(row.last_at, now)
         row.next_at = schedule.next_slot(_plan(policy, kind), after=now).at
     return 1 if run_id else 0
+
+
+def _bring_back(row: Schedule, now: datetime) -> None:
+    """A clock that was ahead, and is right again, must not silence the schedule until then."""
+    if row.last_at > now + AHEAD:
+        log.error("a schedule was ahead of time", tenant=str(row.tenant_id), last=str(row.last_at))
+        row.last_at = now
 
 
 def insert_run(session: Session, policy: Policy, order: Order) -> BackupRun:
@@ -189,10 +198,10 @@ def _plan(policy: Policy, kind: SlotKind) -> schedule.Schedule:
     )
 
 
-def _last_slot(session: Session, row: Schedule) -> schedule.Slot | None:
+def _last_slot(session: Session, row: Schedule, now: datetime) -> schedule.Slot | None:
     last = session.execute(
         select(Slot)
-        .where(Slot.tenant_id == row.tenant_id, Slot.schedule_id == row.id)
+        .where(Slot.tenant_id == row.tenant_id, Slot.schedule_id == row.id, Slot.at <= now + AHEAD)
         .order_by(Slot.at.desc())
         .limit(1)
     ).scalar_one_or_none()
@@ -202,17 +211,20 @@ def _last_slot(session: Session, row: Schedule) -> schedule.Slot | None:
 def _insert_slot(
     session: Session, row: Schedule, slot: schedule.Slot, *, run_id: UUID | None
 ) -> None:
-    outcome = SlotOutcome.RUN if run_id else SlotOutcome.MISSED
+    """One row a moment; one that a clock ahead of time had called missed gets its run."""
+    came = {"outcome": SlotOutcome.RUN if run_id else SlotOutcome.MISSED, "run_id": run_id}
+    statement = insert(Slot).values(
+        id=new_id(),
+        tenant_id=row.tenant_id,
+        schedule_id=row.id,
+        at=slot.at,
+        local_date=slot.local_date,
+        **came,
+    )
     session.execute(
-        insert(Slot)
-        .values(
-            id=new_id(),
-            tenant_id=row.tenant_id,
-            schedule_id=row.id,
-            at=slot.at,
-            local_date=slot.local_date,
-            outcome=outcome,
-            run_id=run_id,
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "schedule_id", "at"],
+            set_=came,
+            where=Slot.run_id.is_(None),
         )
-        .on_conflict_do_nothing(index_elements=["tenant_id", "schedule_id", "at"])
     )

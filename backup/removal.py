@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,6 @@ from backup import acts, cleaning, guards, leases, ledger, repeats, repositories
 from backup.leases import Leased
 from backup.making import failure_of
 from backup.models import (
-    ActVersion,
     BackupRun,
     Copy,
     PointSource,
@@ -42,6 +41,7 @@ from strongroom.db import Role
 from strongroom.errors import Refused, StrongroomError
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, advance, database_now, record
+from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.storage import Act, Kept, Store, Version
 
@@ -145,9 +145,6 @@ def _plan(
 def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
     """Carry out what is planned in one repository; gives how many removals are gone for good."""
     try:
-        gone = _without_storage(runtime, tenant, repository_id)
-        if gone is not None:
-            return gone
         with leases.leased(runtime, tenant, repository_id) as leased:
             return _apply(leased)
     except RepositoryBusy as error:
@@ -158,27 +155,34 @@ def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
     return 0
 
 
-def _without_storage(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int | None:
-    """Let points go whose snapshots are all needed by others: rows only, the region is not touched.
+def release(runtime: Runtime, tenant: UUID) -> int:
+    """Let points go whose snapshots are all needed by others: rows only, no region is touched.
 
-    That is each day of a tenant whose data do not change. None when there is more to do here, or
-    somebody holds the repository.
+    That is each day of a tenant whose data do not change. Whatever else is planned stays as it is,
+    for `apply`: where something is to be forgotten, or somebody holds the repository.
     """
-    site = repositories.site(runtime, tenant, repository_id)
-    root = runtime.settings.regions.get(site.region.name)
-    if root is None:
-        return None
-    _clocks(site, Store(site.region.address(), root))
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        row = session.get_one(Repository, repository_id, with_for_update=True)
-        free = row.owner is None and not row.unclean and row.state is RepositoryState.READY
-        if not free or _left_over(session, site):
-            return None
-        allowed = _still_allowed(session, site)
-        if _doomed_snapshots(session, site, allowed):
-            return None
-        _forgotten(session, site, allowed, ())
-        return _gone(session, site)
+        here = repositories.of_tenant(session, tenant)
+        for _, region in here:
+            root = runtime.settings.regions.get(region.name)
+            if root is None:
+                return 0
+            _require_clocks(session, region, Store(region.address(), root))
+        repositories.lock(session, [row.id for row, _ in here])
+        going = _decided(session, tenant, runtime.now())
+        return sum(_release(session, row, going, runtime.now()) for row, _ in here)
+
+
+def _release(session: Session, row: Repository, going: Going, now: datetime) -> int:
+    free = row.owner is None and not row.unclean and row.state is RepositoryState.READY
+    if not free or _of_state(session, row, RemovalState.FORGOTTEN):
+        return 0
+    allowed = _still_allowed(session, row, going, now)
+    if _doomed_snapshots(session, row, allowed):
+        return 0
+    with session.no_autoflush:  # all the steps in one statement
+        _forgotten(session, allowed, (), now)
+        return _gone(session, allowed, now)
 
 
 def _apply(leased: Leased) -> int:
@@ -188,24 +192,28 @@ def _apply(leased: Leased) -> int:
             f"Repository {site.row.id} is frozen: object versions lie there that no act of ours "
             "made. Look at them before anything is removed."
         )
-    _clocks(site, leased.store)
+    with _session(site) as session:
+        _require_clocks(session, site.region, leased.store)
     _require_no_strangers(leased)
     orphans = cleaning.forget_orphans(leased)
-    with _session(site) as session:
-        left = _left_over(session, site) or orphans > 0
-        allowed = _still_allowed(session, site)  # the last look at holds, right before the act
-        doomed = _doomed_snapshots(session, site, allowed)
+    now = site.runtime.now()
+    with _session(site) as session:  # the last look at holds, right before the act
+        # Points that shared their snapshots with a kept one leave nothing behind to prune.
+        left = orphans > 0 or bool(_of_state(session, site.row, RemovalState.FORGOTTEN))
+        going = _decided(session, site.row.tenant_id, now)
+        allowed = _still_allowed(session, site.row, going, now)
+        doomed = _doomed_snapshots(session, site.row, allowed)
     if doomed:
         _forget(leased, doomed)
     with _session(site) as session:
-        _forgotten(session, site, allowed, doomed)
+        _forgotten(session, allowed, doomed, now)
     if doomed or left:
         _prune(leased)
         kept = _sweep(leased)
         if kept:
             return _wait_for(site, kept)
     with _session(site) as session:
-        return _gone(session, site)
+        return _gone(session, _of_state(session, site.row, RemovalState.FORGOTTEN), now)
 
 
 @contextmanager
@@ -214,15 +222,13 @@ def _session(site: Site) -> Iterator[Session]:
         yield session
 
 
-def _clocks(site: Site, store: Store) -> None:
-    with _session(site) as session:
-        database = database_now(session)
-    stored = store.server_date()
-    host = datetime.now(UTC)
+def _require_clocks(session: Session, region: Region, store: Store) -> None:
+    """Raises ClocksDisagree when host, database and region do not agree on the time."""
+    database, stored, host = database_now(session), store.server_date(), datetime.now(UTC)
     if not guards.clocks_agree(host=host, database=database, storage=[stored]):
         raise ClocksDisagree(
             f"Removal needs clocks that agree within 5 minutes; host {host:%Y-%m-%d %H:%M:%S}, "
-            f"database {database:%Y-%m-%d %H:%M:%S}, region {site.region.name} "
+            f"database {database:%Y-%m-%d %H:%M:%S}, region {region.name} "
             f"{stored:%Y-%m-%d %H:%M:%S} (UTC). Nothing was removed. Set the clocks right.",
             host=host.isoformat(),
             database=database.isoformat(),
@@ -230,56 +236,68 @@ def _clocks(site: Site, store: Store) -> None:
         )
 
 
-def _still_allowed(session: Session, site: Site) -> list[Removal]:
-    """The planned removals that retention lets go now too; the others are spared."""
-    now = site.runtime.now()
-    known = ledger.read(session, site.row.tenant_id, now=now)
+@dataclass(frozen=True)
+class Going:
+    """What retention lets go at this moment."""
+
+    points: frozenset[UUID]
+    parts: frozenset[tuple[UUID, UUID]]  # point, and the source that it loses
+
+
+def _decided(session: Session, tenant: UUID, now: datetime) -> Going:
+    known = ledger.read(session, tenant, now=now)
     decision = retention.decide(
         known.points, known.policy, now=now, zone=known.zone, holds=known.holds
     )
-    going = {verdict.point.id for verdict in decision.remove}
-    trimmed = {(v.point.id, source) for v in decision.trimmed for source in v.without}
+    return Going(
+        frozenset(verdict.point.id for verdict in decision.remove),
+        frozenset((v.point.id, source) for v in decision.trimmed for source in v.without),
+    )
+
+
+def _still_allowed(session: Session, row: Repository, going: Going, now: datetime) -> list[Removal]:
+    """The planned removals that retention lets go now too; the others are spared."""
     rows = session.execute(
         select(Removal, Copy.point_id, Copy.state)
         .join(Copy, Copy.id == Removal.copy_id)
-        .where(Removal.repository_id == site.row.id, Removal.state == RemovalState.PLANNED)
+        .where(Removal.repository_id == row.id, Removal.state == RemovalState.PLANNED)
     ).all()
     allowed = []
-    for row, point, copy_state in rows:
+    for planned, point, copy_state in rows:
         if copy_state is CopyState.COPYING:
             continue  # somebody is about to store it; it goes with a later pass
-        if point in going or (point, row.source_id) in trimmed:
-            allowed.append(row)
+        if point in going.points or (point, planned.source_id) in going.parts:
+            allowed.append(planned)
         else:
             move = Move(by=WORKER, at=now, reason=Reason("kept-again"))
-            advance(session, row, RemovalState.SPARED, move)
+            advance(session, planned, RemovalState.SPARED, move)
     return allowed
 
 
-def _doomed_snapshots(session: Session, site: Site, allowed: Sequence[Removal]) -> list[Snapshot]:
+def _doomed_snapshots(
+    session: Session, row: Repository, allowed: Sequence[Removal]
+) -> list[Snapshot]:
     """Snapshots here that only removed copies need."""
-    whole = {row.copy_id for row in allowed if row.source_id is None}
-    parts = {(row.copy_id, row.source_id) for row in allowed if row.source_id is not None}
-    needed = _unfinished(session, site)
-    for copy, part in _needs(session, site):
-        if copy not in whole and (copy, part.source_id) not in parts and part.snapshot_id:
-            needed.add(part.snapshot_id)
+    whole = {each.copy_id for each in allowed if each.source_id is None}
+    parts = {(each.copy_id, each.source_id) for each in allowed if each.source_id is not None}
+    needed = _unfinished(session, row)
+    for copy, source, snapshot in _needs(session, row):
+        if copy not in whole and (copy, source) not in parts and snapshot:
+            needed.add(snapshot)
     here = session.execute(
-        select(Snapshot).where(
-            Snapshot.repository_id == site.row.id, Snapshot.forgotten_at.is_(None)
-        )
+        select(Snapshot).where(Snapshot.repository_id == row.id, Snapshot.forgotten_at.is_(None))
     ).scalars()
     return [each for each in here if (each.origin_id or each.id) not in needed]
 
 
-def _unfinished(session: Session, site: Site) -> set[UUID]:
+def _unfinished(session: Session, row: Repository) -> set[UUID]:
     """What runs that are not over have stored so far: no copy names it yet."""
     going_on = (RunState.QUEUED, RunState.MAKING, RunState.QUARANTINED)
     rows = session.execute(
         select(PointSource.snapshot_id)
         .join(BackupRun, BackupRun.id == PointSource.point_id)
         .where(
-            BackupRun.tenant_id == site.row.tenant_id,
+            BackupRun.tenant_id == row.tenant_id,
             BackupRun.state.in_(going_on),
             PointSource.snapshot_id.is_not(None),
         )
@@ -287,14 +305,14 @@ def _unfinished(session: Session, site: Site) -> set[UUID]:
     return {each for each in rows if each is not None}
 
 
-def _needs(session: Session, site: Site) -> Iterable[tuple[UUID, PointSource]]:
-    """Every part that some copy in this repository still holds, waiting copies included."""
+def _needs(session: Session, row: Repository) -> Iterable[tuple[UUID, UUID, UUID | None]]:
+    """Copy, source and snapshot of every part that a copy here holds, waiting copies included."""
     rows = session.execute(
-        select(Copy.id, PointSource)
+        select(Copy.id, PointSource.source_id, PointSource.snapshot_id)
         .join(PointSource, PointSource.point_id == Copy.point_id)
-        .where(Copy.repository_id == site.row.id, Copy.state != CopyState.REMOVED)
+        .where(Copy.repository_id == row.id, Copy.state != CopyState.REMOVED)
     )
-    return [(row.id, row.PointSource) for row in rows]
+    return [(each.id, each.source_id, each.snapshot_id) for each in rows]
 
 
 def _forget(leased: Leased, doomed: Sequence[Snapshot]) -> None:
@@ -307,16 +325,12 @@ def _forget(leased: Leased, doomed: Sequence[Snapshot]) -> None:
 
 
 def _forgotten(
-    session: Session, site: Site, allowed: Sequence[Removal], doomed: Sequence[Snapshot]
+    session: Session, allowed: Sequence[Removal], doomed: Sequence[Snapshot], now: datetime
 ) -> None:
     """Write down that the snapshots are gone, and the copies with them."""
-    now = site.runtime.now()
     if doomed:
-        session.execute(
-            update(Snapshot)
-            .where(Snapshot.id.in_([each.id for each in doomed]))
-            .values(forgotten_at=now)
-        )
+        ids = [each.id for each in doomed]
+        session.execute(update(Snapshot).where(Snapshot.id.in_(ids)).values(forgotten_at=now))
     for removal in allowed:
         row = session.get_one(Removal, removal.id)
         reason = Reason(row.code, row.params)
@@ -326,15 +340,9 @@ def _forgotten(
             advance(session, copy, CopyState.REMOVED, Move(by=WORKER, at=now, reason=reason))
 
 
-def _left_over(session: Session, site: Site) -> bool:
-    """Whether an earlier pass forgot something and did not come to the end.
-
-    Points that shared their snapshots with a kept one leave nothing behind to prune.
-    """
-    left = select(Removal.id).where(
-        Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
-    )
-    return session.execute(left.limit(1)).first() is not None
+def _of_state(session: Session, row: Repository, state: RemovalState) -> Sequence[Removal]:
+    found = select(Removal).where(Removal.repository_id == row.id, Removal.state == state)
+    return session.execute(found).scalars().all()
 
 
 def _prune(leased: Leased) -> None:
@@ -386,31 +394,11 @@ def _split(leased: Leased) -> acts.Split:
 
 
 def _sweep(leased: Leased) -> Sequence[Kept]:
-    """Delete exactly the versions that recorded acts made noncurrent; gives what stayed.
-
-    A delete marker goes after all that lies beneath it: without it a locked version would be the
-    current one again, and a forgotten snapshot back.
-    """
+    """Delete exactly the versions that recorded acts made noncurrent; gives what stayed."""
     _require_no_strangers(leased)
     site = leased.site
-    split = _split(leased)
     sweeper = Store(site.region.address(), repositories.deleting(site, leased.held, Act.SWEEP))
-    contents = [pair for pair in split.ours if pair not in split.markers]
-    refused = list(sweeper.delete_versions(contents))
-    covered = {each.key for each in refused}
-    bare = [pair for pair in split.ours if pair in split.markers and pair[0] not in covered]
-    refused += sweeper.delete_versions(bare)
-    kept = {(each.key, each.version_id) for each in refused}
-    swept = [pair for pair in [*contents, *bare] if pair not in kept]
-    now = site.runtime.now()
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        for key, version in swept:
-            session.execute(
-                update(ActVersion)
-                .where(ActVersion.key == key, ActVersion.version_id == version)
-                .values(swept_at=now)
-            )
-    return refused
+    return acts.sweep(site, leased.store.versions(site.prefix), store=sweeper)
 
 
 def _wait_for(site: Site, kept: Sequence[Kept]) -> int:
@@ -433,17 +421,12 @@ def _wait_for(site: Site, kept: Sequence[Kept]) -> int:
     return 0
 
 
-def _gone(session: Session, site: Site) -> int:
-    rows = session.execute(
-        select(Removal).where(
-            Removal.repository_id == site.row.id, Removal.state == RemovalState.FORGOTTEN
-        )
-    ).scalars()
-    gone = list(rows)
-    for row in gone:
-        move = Move(by=WORKER, at=site.runtime.now(), reason=Reason("gone"), values=NOT_BLOCKED)
+def _gone(session: Session, forgotten: Sequence[Removal], now: datetime) -> int:
+    for removal in forgotten:
+        row = session.get_one(Removal, removal.id)
+        move = Move(by=WORKER, at=now, reason=Reason("gone"), values=NOT_BLOCKED)
         advance(session, row, RemovalState.GONE, move)
-    return len(gone)
+    return len(forgotten)
 
 
 def _freeze(site: Site, reason: Reason) -> None:

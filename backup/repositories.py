@@ -32,7 +32,15 @@ PASSWORD = "repository-password"  # noqa: S105 - the name of a purpose
 READ_SECONDS = 12 * 3600
 WRITE_SECONDS = 12 * 3600  # adds only; may delete nothing but locks
 DELETE_SECONDS = 900  # the least that STS gives
-DELETING = frozenset({storage.Act.FORGET, storage.Act.PRUNE, storage.Act.SWEEP, storage.Act.HEAL})
+DELETING = frozenset(
+    {
+        storage.Act.CREATE,
+        storage.Act.FORGET,
+        storage.Act.PRUNE,
+        storage.Act.SWEEP,
+        storage.Act.HEAL,
+    }
+)
 
 
 class RepositoryBusy(StrongroomError):
@@ -144,16 +152,27 @@ def of_tenant(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Regi
     return [(row.Repository, row.Region) for row in rows]
 
 
+def lock(session: Session, ids: Sequence[UUID]) -> None:
+    """Until the end of the transaction nobody takes these repositories; loaded rows are renewed."""
+    session.execute(
+        select(Repository)
+        .where(Repository.id.in_(ids))
+        .order_by(Repository.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+
+
 def site(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Site:
-    """The repository with its password; a new one gets its password here, before anything else."""
+    """The repository with its password."""
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        row, region = session.execute(
-            select(Repository, Region)
-            .join(Region, Region.id == Repository.region_id)
-            .where(Repository.id == repository_id)
-        ).one()
-        password = _password(runtime, session, row)
-    return Site(runtime, row, region, password)
+        return site_of(runtime, session, session.get_one(Repository, repository_id))
+
+
+def site_of(runtime: Runtime, session: Session, row: Repository) -> Site:
+    """As `site`; a new repository gets its password here, before anything else."""
+    region = session.get_one(Region, row.region_id)
+    return Site(runtime, row, region, _password(runtime, session, row))
 
 
 def _password(runtime: Runtime, session: Session, row: Repository) -> MachinePassword:

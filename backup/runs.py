@@ -17,6 +17,7 @@ from backup import cleaning, followers, leases, making, repositories
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
 from backup.repositories import RepositoryBusy
+from backup.restic.errors import NoRepository, WrongKey
 from backup.restic.outputs import Progress
 from backup.states import Outcome, RunState
 from strongroom import owner
@@ -33,6 +34,8 @@ from strongroom.storage import StorageError
 ATTEMPTS = 3
 BUSY_PAUSE = timedelta(seconds=5)
 SAFETY_PIN = timedelta(days=7)
+# What is wrong with one region, while another may be whole.
+UNUSABLE = (StorageError, NoRepository, WrongKey)
 # Failures of a source that a second try may mend.
 PASSING = frozenset({"source-unreachable", "pg-dump-killed", "program-timed-out", "restic-failed"})
 
@@ -106,7 +109,7 @@ def _make(taken: Taken) -> Point:
             if made is None:
                 raise SourcesFailed("Some sources failed in a way that may pass; tried again soon.")
             return made
-        except StorageError as error:
+        except UNUSABLE as error:
             log.warning("a region cannot be used", region=region.name, error=error.message)
             problem = error
     raise problem or StrongroomError("This tenant has no repository.", code="no-repository")
@@ -120,7 +123,8 @@ def _make_here(taken: Taken, leased: leases.Leased) -> Point | None:
     parents = {source: row.restic_id for source, row in last.items() if row is not None}
     if taken.run.attempt > 1:
         cleaning.forget_orphans(leased)
-    doing = Making(taken.run, leased, parents, _reporter(taken))
+    sizes = {source: row.bytes for source, row in last.items() if row is not None}
+    doing = Making(taken.run, leased, parents, sizes, _reporter(taken))
     for source in sources:
         if source.id in done:
             continue
@@ -145,7 +149,7 @@ def _recorded(session: Session, run_id: UUID, leased: leases.Leased) -> set[UUID
                 PointSource.point_id == run_id,
                 PointSource.outcome != Outcome.FAILED,
                 Snapshot.repository_id == leased.site.row.id,
-                Snapshot.forgotten_at.is_(None),
+                Snapshot.standing(),
             )
         ).scalars()
     )
@@ -216,7 +220,7 @@ def _last(session: Session, source: Source, leased: leases.Leased) -> Snapshot |
         .where(
             Snapshot.source_id == source.id,
             Snapshot.repository_id == leased.site.row.id,
-            Snapshot.forgotten_at.is_(None),
+            Snapshot.standing(),
         )
         .order_by(Snapshot.taken_at.desc())
         .limit(1)

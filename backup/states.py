@@ -39,7 +39,7 @@ class CopyState(enum.StrEnum):
 COPY_STEPS = {
     CopyState.WAITING: frozenset({CopyState.COPYING, CopyState.REMOVED}),
     CopyState.COPYING: frozenset({CopyState.STORED, CopyState.WAITING, CopyState.QUARANTINED}),
-    CopyState.STORED: frozenset({CopyState.REMOVED}),
+    CopyState.STORED: frozenset({CopyState.REMOVED, CopyState.WAITING}),
     CopyState.REMOVED: frozenset[CopyState](),
     CopyState.QUARANTINED: frozenset({CopyState.WAITING, CopyState.REMOVED}),
 }

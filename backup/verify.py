@@ -57,6 +57,7 @@ class Found:
     oldest_read: datetime | None = None  # of all packs, those read earlier included
     damaged: tuple[str, ...] = ()  # packs that do not hash to their name
     errors: tuple[str, ...] = ()  # what the check of the structure said
+    missing: bool = False  # a snapshot of the copy is not there; the others are none the worse
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,11 +97,18 @@ def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
             leased.site.restic(Act.READ), leased.here(seconds=CHECK_SECONDS), CheckExtent()
         )
     found = Found(ok=report.ok, errors=report.messages)
-    if report.ok and proof.level is Level.DATA:
+    if not _is_whole(runtime, copy):
+        found = Found(ok=False, errors=("a snapshot of this copy is missing",), missing=True)
+    if found.ok and proof.level is Level.DATA:
         site = repositories.site(runtime, copy.tenant_id, copy.repository_id)
         found = read_packs(site, held, since=_fresh_since(runtime, copy))
     _record(runtime, proof, held, found, seconds=time.monotonic() - began)
     return proof
+
+
+def _is_whole(runtime: Runtime, copy: Copy) -> bool:
+    with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        return followers.is_whole(session, copy.point_id, copy.repository_id)
 
 
 def _fresh_since(runtime: Runtime, copy: Copy) -> datetime:
@@ -210,7 +218,7 @@ def _record(runtime: Runtime, proof: Proof, held: Held, found: Found, *, seconds
                 dates["verified_at"] = now
             ids = [each.id for each in mine]
             session.execute(update(Snapshot).where(Snapshot.id.in_(ids)).values(**dates))
-        else:
+        elif not found.missing:
             session.execute(
                 update(Snapshot)
                 .where(Snapshot.repository_id == copy.repository_id)

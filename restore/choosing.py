@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,11 @@ class Chosen:
     passed_over: tuple[str, ...]  # preferred regions that could not be used, with the reason
 
 
-def choose(runtime: Runtime, restore: Restore) -> Chosen:
-    """Raises NothingStored, or NowhereReached when every region is away."""
+def choose(runtime: Runtime, restore: Restore, *, but: Mapping[str, str] | None = None) -> Chosen:
+    """Raises NothingStored, or NowhereReached when every region is away.
+
+    `but` names regions that were tried, with what was wrong.
+    """
     with runtime.database.session(Role.WORKER, tenant=restore.tenant_id) as session:
         part = session.execute(
             select(PointSource).where(
@@ -55,8 +59,10 @@ def choose(runtime: Runtime, restore: Restore) -> Chosen:
         if part is None:
             raise NothingStored("This point holds nothing of that source. Choose another point.")
         rows = _copies(session, part)
-    passed: list[str] = []
+    passed = [f"{name}: {code}" for name, code in (but or {}).items()]
     for repository, region, snapshot in rows:
+        if region.name in (but or {}):
+            continue
         site = repositories.site(runtime, restore.tenant_id, repository.id)
         try:
             rights = site.credentials(storage.Act.READ)
@@ -80,7 +86,7 @@ def _copies(session: Session, part: PointSource) -> list[tuple[Repository, Regio
         .join(Snapshot, Snapshot.repository_id == Repository.id)
         .where(
             or_(Snapshot.id == part.snapshot_id, Snapshot.origin_id == part.snapshot_id),
-            Snapshot.forgotten_at.is_(None),
+            Snapshot.standing(),
         )
         .order_by(Snapshot.verified_at.is_(None), Region.rank, Region.name)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +28,11 @@ from restore.landing_folders import require_outside_home
 from restore.models import Restore
 from restore.scratch import Budget, Place, Scratch
 from restore.states import Destination, RestoreState
+from strongroom.errors import StrongroomError
 from strongroom.storage import Act
 
 SECONDS = 12 * 3600.0
+FETCH_SECONDS = 2.0  # for restic to end by itself, when what it gave did not load
 
 
 def require(going: Going, reached: tuple[Postgres, Access]) -> None:
@@ -134,6 +136,11 @@ def _load(going: Going, chosen: Chosen, cluster: Scratch) -> None:
         fetched = pool.submit(_fetch, going, chosen, writing)
         try:
             scratch.load(cluster, reading, stop=going.held.lost)
+        except StrongroomError:
+            wait([fetched], timeout=FETCH_SECONDS)
+            if fetched.done():
+                fetched.result()  # the dump broke off on its way: that is why it did not load
+            raise
         finally:
             os.close(reading)
         fetched.result()

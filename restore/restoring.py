@@ -17,13 +17,14 @@ from backup import places, planning, runs
 from backup.making import failure_of
 from backup.models import BackupRun, Point, PointSource, Source
 from backup.planning import Order
+from backup.restic.errors import NothingMatched, ResticError
 from backup.sources import kinds
 from backup.sources.connection import Access, NoSuchDatabase, NoSuchSchema
 from backup.sources.directory import Directory
 from backup.sources.postgres import Postgres
 from backup.states import Outcome, Trigger
 from restore import choosing, landing_databases, landing_folders
-from restore.choosing import NowhereReached
+from restore.choosing import Chosen, NowhereReached
 from restore.errors import Unsafe
 from restore.going import Going
 from restore.models import Restore
@@ -35,6 +36,7 @@ from strongroom.dispatch import back_off
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
 from strongroom.runtime import Runtime
+from strongroom.storage import StorageError
 
 ATTEMPTS = 5
 SAFETY_PATIENCE = timedelta(minutes=15)
@@ -80,18 +82,18 @@ def _carry_out(going: Going) -> dict[str, Any]:
         finished = _recovered(going, parsed, access)
         if finished is not None:
             return finished | _saved(going)
-    chosen = choosing.choose(going.runtime, going.row)
-    going.note(region=chosen.site.region.name)
-    if isinstance(parsed, Directory):
-        landing_folders.require(going, parsed, chosen)
-    else:
-        landing_databases.require(going, (parsed, access))
-    if going.row.destination is Destination.IN_PLACE and not going.row.dry_run:
-        _safety_point(going, source)
-    if isinstance(parsed, Directory):
-        report = landing_folders.land(going, parsed, chosen)
-    else:
-        report = landing_databases.land(going, (parsed, access), chosen)
+    passed: dict[str, str] = {}
+    while True:
+        chosen = choosing.choose(going.runtime, going.row, but=passed)
+        going.note(region=chosen.site.region.name)
+        try:
+            report = _from(going, source, (parsed, access), chosen)
+            break
+        except NothingMatched:
+            raise
+        except (ResticError, StorageError) as error:  # nothing has landed: try the next region
+            log.warning("a region could not give it", region=chosen.site.region.name)
+            passed[chosen.site.region.name] = error.code
     return (
         report
         | _saved(going)
@@ -101,6 +103,22 @@ def _carry_out(going: Going) -> dict[str, Any]:
             "passed_over": list(chosen.passed_over),
         }
     )
+
+
+def _from(
+    going: Going, source: Source, reached: tuple[kinds.Source, Access], chosen: Chosen
+) -> dict[str, Any]:
+    """Bring it from this copy; what fails before the landing has changed nothing."""
+    parsed, access = reached
+    if isinstance(parsed, Directory):
+        landing_folders.require(going, parsed, chosen)
+    else:
+        landing_databases.require(going, (parsed, access))
+    if going.row.destination is Destination.IN_PLACE and not going.row.dry_run:
+        _safety_point(going, source)
+    if isinstance(parsed, Directory):
+        return landing_folders.land(going, parsed, chosen)
+    return landing_databases.land(going, (parsed, access), chosen)
 
 
 def _recovered(going: Going, parsed: kinds.Source, access: Access) -> dict[str, Any] | None:
@@ -178,9 +196,15 @@ def _awaited(going: Going, run_id: UUID) -> Point | None:
 
 
 def _is_gone(going: Going, source: Source) -> bool:
-    """True only when it is certain that nothing is there: no folder, no database, no schema."""
+    """True only when it is certain that nothing is there: no folder or an empty one, no database,
+    no schema."""
     with going.session() as session:
         parsed, access = places.reach(going.runtime, session, source)
+    try:
+        if isinstance(parsed, Directory) and not any(parsed.path.iterdir()):
+            return True
+    except OSError:
+        log.info("the live folder cannot be listed", source=source.name)
     try:
         kinds.check(parsed, access, home=going.runtime.settings.home or places.NO_HOME)
     except (NotFound, NoSuchSchema):

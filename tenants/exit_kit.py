@@ -111,6 +111,7 @@ def _environment(site: Site, rights: storage.Credentials) -> str:
     lines = [
         f"RESTIC_REPOSITORY={address}",
         f"RESTIC_PASSWORD={site.password.text.decode()}",
+        f"RESTIC_KEY_HINT={site.row.key_hint}",
         f"AWS_ACCESS_KEY_ID={rights.access_key}",
         f"AWS_SECRET_ACCESS_KEY={rights.secret_key}",
         f"AWS_SESSION_TOKEN={rights.session_token or ''}",

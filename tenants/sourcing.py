@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from backup import places
 from backup.models import AllowedPlace, Source
-from backup.sources import allowance, kinds
+from backup.sources import allowance, directory, kinds
 from backup.sources.directory import Directory
 from backup.states import PlaceKind
 from strongroom.actors import Actor
@@ -56,6 +56,8 @@ def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Sourc
         _require_new_name(session, tenant, new.name)
         _require_nobody_elses(session, tenant, listed)
         access = kinds.admit(source, listed, password=new.password)
+        if access.folder is not None:
+            directory.require_elsewhere(access.folder, places.own_folders(runtime))
         kinds.check(source, access, home=runtime.settings.home or places.NO_HOME)
         row = Source(
             id=new_id(),

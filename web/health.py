@@ -177,7 +177,7 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
         .where(
             PointSource.tenant_id.in_(tenants),
             Snapshot.tenant_id.in_(tenants),
-            Snapshot.forgotten_at.is_(None),
+            Snapshot.standing(),
         )
         .group_by(PointSource.point_id, PointSource.source_id)
         .subquery()

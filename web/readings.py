@@ -228,10 +228,7 @@ def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:
         )
         .join(
             Snapshot,
-            or_(
-                Snapshot.id == PointSource.snapshot_id,
-                Snapshot.origin_id == PointSource.snapshot_id,
-            ),
+            func.coalesce(Snapshot.origin_id, Snapshot.id) == PointSource.snapshot_id,
         )
         .where(PointSource.tenant_id == tenant, Snapshot.tenant_id == tenant)
         .group_by(PointSource.point_id, Snapshot.repository_id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import socket
 import sys
 import threading
 import urllib.error
@@ -16,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from strongroom import clock, schema, settings
 from strongroom.db import Database, Role
+from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.program import Command
 from strongroom.regions import Region, RegionState
@@ -53,6 +56,9 @@ class Running:
 @contextmanager
 def running(wanted: Wanted) -> Iterator[Running]:
     """The whole stack for the length of the block. Call it from the main thread."""
+    require_restic(settings.restic_program())
+    if wanted.port is not None:
+        require_free(wanted.port)
     stack = Embedded(wanted.home, regions=wanted.regions)
     with stack:
         known = settings.from_stack(find_stack(stack.path))
@@ -65,6 +71,32 @@ def running(wanted: Wanted) -> Iterator[Running]:
         web = f"http://localhost:{port}"
         stack.publish(web=web)
         yield Running(stack.path, web, stack, customers)
+
+
+class NoRestic(StrongroomError):
+    """The program that everything rests on is not there."""
+
+    code = "no-restic"
+
+
+def require_restic(program: str) -> None:
+    """Before anything is started or made."""
+    if shutil.which(program) is None:
+        raise NoRestic(
+            f"Wanted to start, but there is no restic ({program}). Run `make setup`, or put restic "
+            "0.19.1 or newer on the PATH."
+        )
+
+
+def require_free(port: int) -> None:
+    """The page's port, before anything is started."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise ports.PortTaken(
+            f"Wanted to show the pages on 127.0.0.1:{port}, but: {error.strerror}. Choose another "
+            "with --port, or leave it out."
+        ) from error
 
 
 def until_told(running: Running) -> None:

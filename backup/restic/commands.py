@@ -30,6 +30,7 @@ from backup.restic.outputs import (
     Snapshot,
     Stats,
 )
+from backup.sources.walk import by_descriptor
 from strongroom import program
 
 OLDEST = (0, 19, 1)  # exit codes 3 and 130, and JSON, are as we rely on them from here
@@ -94,7 +95,7 @@ def backup_folder(
 
     Raises SourceMissing when the folder is not there, and then makes no snapshot.
     """
-    wanted = replace(wanted, folder=wanted.folder.resolve())
+    wanted = replace(wanted, folder=_real(wanted))
     if not wanted.folder.is_dir():
         raise errors.SourceMissing(
             f"Wanted to back up the folder {wanted.folder}, but there is none. "
@@ -105,7 +106,7 @@ def backup_folder(
             "backup",
             flags.backup_folder(wanted, exclude_file=file, watched=progress is not None),
             repository,
-            folder=wanted.folder,
+            folder=_start(wanted),
             accepted=(0, 3),
         )
         summary, answer = _summarised(call, here, progress)
@@ -134,10 +135,8 @@ def copy(
     else:
         _run_through(through, call, here)
     there = snapshots(target, here)
-    found = [_copy_of(frozenset([name]), there) for name in ids]
-    if None in found:  # a copy of a copy is known by the id of the first
-        ours = {one.id: one.names for one in snapshots(source, here)}
-        found = [_copy_of(ours.get(name, frozenset([name])), there) for name in ids]
+    ours = {one.id: one for one in snapshots(source, here)}
+    found = [_copy_of(ours[name], there) if name in ours else None for name in ids]
     missing = [name for name, copied in zip(ids, found, strict=True) if copied is None]
     if missing:
         raise errors.CopyMissing(
@@ -209,7 +208,8 @@ def restore(
     """
     with _pattern_file(here, flags.includes(order)) as file:
         wanted = flags.restore(order, include_file=file, watched=progress is not None)
-        summary, _ = _summarised(Call("restore", wanted, repository), here, progress)
+        call = Call("restore", wanted, repository, descriptors=order.descriptors)
+        summary, _ = _summarised(call, here, progress)
     report = outputs.restore_report(summary)
     if order.include and report.files == 0 and report.restored == 0:
         raise errors.NothingMatched(
@@ -331,6 +331,16 @@ def find_pack(repository: Repository, here: Surroundings, pack: str) -> tuple[Pa
     return tuple(map(outputs.pack_use, outputs.document(text or "[]", "find") or []))
 
 
+def _real(wanted: FolderBackup) -> Path:
+    """Where restic, started in the folder, will find itself: excludes are matched by that."""
+    return wanted.folder.resolve() if wanted.descriptor is None else _start(wanted).readlink()
+
+
+def _start(wanted: FolderBackup) -> Path:
+    """Where restic is started: it reads `.`, so that no path decides which folder is read."""
+    return wanted.folder if wanted.descriptor is None else by_descriptor(wanted.descriptor)
+
+
 def _run_through(store: gateway.Readable, call: Call, here: Surroundings) -> None:
     with gateway.opened(store, here.account) as way:
         try:
@@ -339,8 +349,10 @@ def _run_through(store: gateway.Readable, call: Call, here: Surroundings) -> Non
             raise error from (way.failures[0] if way.failures else None)
 
 
-def _copy_of(names: frozenset[str], there: Sequence[Snapshot]) -> Snapshot | None:
-    return next((one for one in reversed(there) if one.names & names), None)
+def _copy_of(ours: Snapshot, there: Sequence[Snapshot]) -> Snapshot | None:
+    """By the id of the first, which a copy of a copy has too; and with the very same content."""
+    alike = (one for one in reversed(there) if one.names & ours.names and one.tree == ours.tree)
+    return next(alike, None)
 
 
 def _summarised(

@@ -41,7 +41,7 @@ class Overwrite(StrEnum):
 class FolderBackup:
     """A folder to back up as it stands."""
 
-    folder: Path
+    folder: Path  # with `descriptor` for messages only
     host: str  # names the source; a run's parent is the newest snapshot of the same host
     tags: tuple[str, ...] = ()  # such as "run:<id>"
     excludes: tuple[str, ...] = ()  # restic's patterns; one that begins with / starts at `folder`
@@ -50,6 +50,7 @@ class FolderBackup:
     skip_if_unchanged: bool = True
     staged: bool = False  # made anew for this run: inode and ctime say nothing
     one_file_system: bool = False
+    descriptor: int | None = None  # the folder itself, open: the path may lead elsewhere by now
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ class RestoreOrder:
     """What to bring back, and where to."""
 
     snapshot: str  # full id
-    target: Path  # a folder of ours; a link here is replaced, so give the resolved path
+    target: Path  # a folder of ours; a link as its last name is replaced, not followed
     subfolder: str = "/"  # becomes the target itself
     include: tuple[str, ...] = ()  # exact paths below the subfolder; empty means all
     overwrite: Overwrite = Overwrite.ALWAYS
     delete: bool = False  # remove what the snapshot does not have
     dry_run: bool = False
+    descriptors: tuple[int, ...] = ()  # that a target below /proc/self/fd speaks of
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from socketserver import ThreadingUnixStreamServer
 from typing import Any, Protocol
 
 from strongroom.program import Account
-from strongroom.storage_errors import Missing
+from strongroom.storage_errors import Missing, StorageError
 
 _PATH = re.compile(r"/(?:(config)|(keys|locks|snapshots|index|data)/([0-9a-f]{64})?)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -32,7 +32,9 @@ _LISTING = "application/vnd.x.restic.rest.v2"
 class Readable(Protocol):
     """The objects of one repository, under their keys below its prefix."""
 
-    def get(self, key: str) -> bytes: ...
+    def part(self, key: str, first: int, last: int | None) -> tuple[int, Iterable[bytes]]:
+        """Bytes `first` to `last` of an object, both included: how many, and in small pieces."""
+        ...
 
     def sizes(self, prefix: str) -> Iterable[tuple[str, int]]:
         """Key and size in bytes of each object whose key begins with the prefix."""
@@ -45,8 +47,6 @@ class Gateway:
 
     address: str  # what restic is told instead of the repository's own
     failures: list[Exception] = field(default_factory=list)  # of the store, oldest first
-    # Objects come whole, and restic asks for five at once: two packs are memory enough.
-    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(2))
 
 
 @contextmanager
@@ -102,8 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404)
             return
         try:
-            with self.gateway.turns:
-                self._found(config=bool(found[1]), folder=found[2], name=found[3])
+            self._found(config=bool(found[1]), folder=found[2], name=found[3])
         except (Missing, FileNotFoundError):
             self._answer(404)
         except OSError:
@@ -124,26 +123,32 @@ class _Handler(BaseHTTPRequestHandler):
             self._object(f"data/{name[:2]}/{name}" if folder == "data" else f"{folder}/{name}")
 
     def _object(self, key: str) -> None:
-        content = self.store.get(key)
+        """Passed on as it comes: a pack is never held in memory."""
         wanted = _RANGE.fullmatch(self.headers.get("Range", ""))
-        if wanted is None:
-            self._answer(200, content)
-            return
-        start, end = int(wanted[1]), int(wanted[2] or len(content) - 1)
-        if start >= len(content) > 0:
+        first = int(wanted[1]) if wanted else 0
+        last = int(wanted[2]) if wanted and wanted[2] else None
+        length, pieces = self.store.part(key, first, last)
+        if wanted and length == 0:
             self._answer(416)
-        else:
-            self._answer(206, memoryview(content)[start : end + 1])
+            return
+        self._head(206 if wanted else 200, length, "application/octet-stream")
+        try:
+            for piece in pieces if self.command != "HEAD" else ():
+                self.wfile.write(piece)
+        except StorageError as error:  # too late for a status: hang up, and restic asks again
+            self.gateway.failures.append(error)
+            self.close_connection = True
 
-    def _answer(
-        self, status: int, body: bytes | memoryview = b"", kind: str = "application/octet-stream"
-    ) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+    def _answer(self, status: int, body: bytes = b"", kind: str = "text/plain") -> None:
+        self._head(status, len(body), kind)
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _head(self, status: int, length: int, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
 
     def address_string(self) -> str:
         return "restic"

@@ -16,6 +16,8 @@ from backup.restic.errors import NoAnswer
 
 Message = dict[str, Any]
 
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _MOST_LISTED = 100  # unread files and damaged packs that are named one by one
 
 
@@ -296,9 +298,16 @@ def pack_use(raw: Message) -> PackUse:
 
 
 def moment(text: str) -> datetime:
-    """An aware time in UTC; restic gives up to nine digits of a second, Python keeps six."""
+    """An aware time in UTC; restic gives up to nine digits of a second, Python keeps six.
+
+    What lies outside of the years 1 to 9999, as a file's time may, is taken for the nearest end.
+    """
     cut = re.sub(r"(\.\d{6})\d+", r"\1", text)
-    return datetime.fromisoformat(cut).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(cut).astimezone(UTC)
+    except (ValueError, OverflowError):
+        early = cut.startswith(("-", "000"))
+        return EARLIEST if early else LATEST
 
 
 def _number(message: Message, name: str) -> int:

@@ -2,6 +2,9 @@
 
     StrongroomError
     ├── Unreachable            1  nothing answers there, or it stopped answering
+    │   └── Silent             1  it took the connection, and kept us waiting past our patience
+    ├── SourceOdd              1  it answers what no PostgreSQL answers
+    ├── TooMuch                1  it answers more than one source may hold
     └── BadValue
         ├── SignInRefused      2  user, password or the server's own rules
         ├── NoSuchDatabase     2
@@ -12,15 +15,23 @@ libpq fills what is not said from PG* variables, ~/.pgpass, ~/.postgresql and se
 platform's own surroundings could decide which tenant's database is read. Here the variables are
 dropped from the process, and files are named so that none is found. A server never gets the
 password in the clear: only scram and md5 are answered.
+
+A server may also be hostile, or just stopped: its kernel then goes on acknowledging, and nothing of
+libpq's own ever ends the wait. So every conversation is a `talk`, which is watched from our side.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
 
 import psycopg
 from psycopg import conninfo
@@ -29,6 +40,10 @@ from strongroom import program
 from strongroom.errors import BadValue, StrongroomError
 
 CONNECT_SECONDS = 10
+LOOK_SECONDS = 0.25  # between two looks at a conversation
+CANCEL_SECONDS = 2.0  # for the request to cancel, before we hang up
+MOST_BYTES = 256 * 1024 * 1024  # that one conversation may bring; libpq keeps what it is sent
+RECEIVED = struct.Struct("=128xQ")  # tcpi_bytes_received in linux/tcp.h
 NOWHERE = "/nonexistent/strongroom"  # libpq looks for files of its own: here there are none
 KEPT_VARIABLES = frozenset({"PGDATA"})  # means nothing to libpq
 
@@ -37,6 +52,23 @@ class Unreachable(StrongroomError):
     """Nothing answers at that address, or the connection broke."""
 
     code = "source-unreachable"
+
+
+class Silent(Unreachable):
+    """It took the connection and does not answer, so we hung up."""
+
+
+class SourceOdd(StrongroomError):
+    """What it answers is not what a PostgreSQL server can answer."""
+
+    code = "source-odd"
+
+
+class TooMuch(StrongroomError):
+    """It answers more than we are willing to hold in memory."""
+
+    code = "source-too-much"
+    permanent = True
 
 
 class SignInRefused(BadValue):
@@ -69,6 +101,7 @@ class Access:
 
     password: bytes | None = field(default=None, repr=False)
     address: str | None = None  # the checked address to connect to, whatever the name says now
+    folder: Path | None = None  # the checked folder, without links; to be opened by `walk` only
 
 
 @dataclass(frozen=True)
@@ -115,11 +148,126 @@ class Login:
 def connect(login: Login, *, autocommit: bool = False) -> psycopg.Connection:
     """Raises one of this module's errors, none of which holds the password."""
     forget_surroundings()
+    with _understood(login):
+        try:
+            return _open(login, autocommit=autocommit)
+        except psycopg.OperationalError as error:
+            # psycopg's own message may quote the server; it is kept as the cause's text only.
+            raise _reason(login, error) from None
+
+
+@contextmanager
+def talk(
+    login: Login,
+    *,
+    seconds: float,
+    stop: threading.Event | None = None,
+    autocommit: bool = False,
+) -> Iterator[psycopg.Connection]:
+    """A connection for the block, committed at its end, and cut by us after so many seconds.
+
+    Raises what `connect` raises, Silent when it was cut for its time, program.Stopped when `stop`
+    was set, TooMuch when it brought too much, and SourceOdd for what nothing here understands.
+    """
+    line = connect(login, autocommit=autocommit)
+    with _Watch(line, login, seconds, stop) as watch, _understood(login):
+        try:
+            with line:
+                yield line
+        except psycopg.Error as error:
+            if watch.reason is None:
+                raise
+            raise watch.reason from error
+
+
+def odd(login: Login, error: BaseException) -> SourceOdd:
+    """Only its kind is told: the words of a hostile answer may be anything."""
+    return SourceOdd(
+        f"What answers at {login.host} port {login.port} does not answer as PostgreSQL does "
+        f"({type(error).__name__}). See what listens there; the log has the details.",
+        host=login.host,
+        port=login.port,
+    )
+
+
+class _Watch:
+    """Hangs up from a thread of its own, which ends whatever wait the connection is in."""
+
+    def __init__(
+        self,
+        line: psycopg.Connection,
+        login: Login,
+        seconds: float,
+        stop: threading.Event | None,
+    ) -> None:
+        self.reason: StrongroomError | None = None  # why it was cut
+        self._line = line
+        self._login = login
+        self._seconds = seconds
+        self._stop = stop or threading.Event()
+        # Of our own: the connection's number is somebody else's once it is closed.
+        self._socket = socket.socket(fileno=os.dup(line.fileno()))
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _look(self) -> None:
+        until = time.monotonic() + self._seconds
+        while (reason := self._complaint(until)) is None:
+            if self._over.wait(min(LOOK_SECONDS, max(until - time.monotonic(), 0))):
+                return
+        self.reason = reason
+        with suppress(Exception):  # a courtesy to the server; it may answer that as it likes
+            self._line.cancel_safe(timeout=CANCEL_SECONDS)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _complaint(self, until: float) -> StrongroomError | None:
+        where = f"PostgreSQL at {self._login.host} port {self._login.port}"
+        if self._stop.is_set():
+            return program.Stopped(f"Talking to {where} was stopped before its end.")
+        if time.monotonic() >= until:
+            return Silent(
+                f"{where} did not answer within {self._seconds:.0f} seconds, so we hung up. "
+                "See whether it is stopped or overloaded.",
+                host=self._login.host,
+                port=self._login.port,
+            )
+        if _received(self._socket) > MOST_BYTES:
+            return TooMuch(
+                f"{where} answered more than {MOST_BYTES >> 20} MiB where a list was asked for. "
+                "Split the database, or see what listens there.",
+                limit=MOST_BYTES,
+            )
+        return None
+
+
+def _received(line: socket.socket) -> int:
+    """Bytes since it was opened; 0 where the system does not count them (a local socket)."""
     try:
-        return _open(login, autocommit=autocommit)
-    except psycopg.OperationalError as error:
-        # psycopg's own message may quote the server; it is kept as the cause's text only.
-        raise _reason(login, error) from None
+        counted = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        return int(RECEIVED.unpack_from(counted)[0])
+    except (OSError, struct.error):
+        return 0
+
+
+@contextmanager
+def _understood(login: Login) -> Iterator[None]:
+    """What a server sends can break any line of ours that reads it."""
+    try:
+        yield
+    except (psycopg.Error, StrongroomError):
+        raise
+    except Exception as error:
+        raise odd(login, error) from error
 
 
 def forget_surroundings() -> None:
@@ -169,7 +317,7 @@ def _pgpass(password: bytes) -> bytes:
 def _reason(login: Login, error: psycopg.OperationalError) -> StrongroomError:
     """libpq gives no code for a failed sign-in, so the steps are tried one by one."""
     where = f"{login.host} port {login.port}"
-    if not _answers(login):
+    if isinstance(error, psycopg.errors.ConnectionTimeout) or not _answers(login):
         return Unreachable(
             f"Wanted to reach PostgreSQL at {where}, but nothing answers there. "
             "Check host, port and firewall.",
@@ -209,6 +357,6 @@ def _answers(login: Login) -> bool:
 def _signs_in(login: Login) -> bool:
     try:
         _open(login, autocommit=True).close()
-    except psycopg.OperationalError:
+    except psycopg.Error:
         return False
     return True

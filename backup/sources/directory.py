@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.sources.allowance import resolved
+from backup.sources import walk
+from backup.sources.allowance import overlap, resolved
 from backup.sources.connection import MayNotRead
 from backup.sources.options import reject_unknown, text_of, texts_of
 from strongroom.errors import BadValue, NotFound, Refused
@@ -51,17 +52,25 @@ def parse(options: Mapping[str, object]) -> Directory:
     return Directory(Path(os.path.normpath(path)), patterns)
 
 
-def check(source: Directory, *, home: Path) -> DirectoryFound:
-    """Raises unless it is a readable folder that neither holds nor lies in the platform's home."""
-    path = resolved(source.path)
-    own = resolved(home)
-    if path.is_relative_to(own) or own.is_relative_to(path):
-        raise Refused(
-            f"{source.path} overlaps with the platform's own folder {own}: a backup would hold "
-            "other tenants' keys and data. Choose another folder.",
-            code="source-in-home",
-            folder=str(path),
-        )
+def require_elsewhere(folder: Path, own: Sequence[Path]) -> None:
+    """Raises Refused when a resolved folder holds, or lies in, one of the platform's own."""
+    for each in map(resolved, own):
+        if overlap(folder, each):
+            raise Refused(
+                f"{folder} overlaps with the platform's own folder {each}: a backup would hold "
+                "other tenants' keys and data. Choose another folder.",
+                code="source-in-home",
+                folder=str(folder),
+            )
+
+
+def check(source: Directory, *, home: Path, folder: Path | None = None) -> DirectoryFound:
+    """Raises unless it is a readable folder that neither holds nor lies in the platform's home.
+
+    `folder` is the one that was checked against the allow-list; without it the path is resolved.
+    """
+    path = folder or resolved(source.path)
+    require_elsewhere(path, [home])
     if not path.exists():
         raise NotFound(f"There is no folder {source.path}. Check --path.", code="folder-missing")
     if not path.is_dir():
@@ -69,8 +78,7 @@ def check(source: Directory, *, home: Path) -> DirectoryFound:
             f"{source.path} is no folder. Name the folder it lies in.", code="not-a-folder"
         )
     try:
-        os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
-        with os.scandir(path) as entries:
+        with walk.opened(path) as descriptor, os.scandir(descriptor) as entries:
             next(entries, None)
     except OSError as error:
         raise MayNotRead(

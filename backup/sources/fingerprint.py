@@ -2,7 +2,8 @@
 
 All work is the server's: one pass over each table, in parallel where it likes, and one row back.
 Settings that change how values are written are fixed, and nothing is looked up in a schema that
-the tenant can write to.
+the tenant can write to. Answers are read row by row and taken for nothing but text and numbers:
+whoever answers may be hostile.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Params, Query
 
 from backup.sources import queries
+from backup.sources.connection import TooMuch
 from backup.sources.manifest import Locale, Manifest, Sequence, Table
 
 Row = tuple[Any, ...]
 Line = psycopg.Connection[Row]
 Positions = dict[tuple[str, str], int]  # (schema, name) to the next number
+
+MOST = 200_000  # rows of one list: tables, sequences, functions and the like
 
 FIXED = {
     "search_path": "pg_catalog",
@@ -52,48 +57,75 @@ def take(line: Line, *, schema: str | None = None, positions: Positions | None =
     Call `fix` first. Raises psycopg.Error when a table cannot be read whole.
     """
     chosen = {"schema": schema}
-    tables = [_table(line, row) for row in line.execute(queries.TABLES, chosen).fetchall()]
-    row = line.execute(queries.DATABASE).fetchone()
-    assert row is not None
-    size, encoding, provider, collate, ctype, newer, older, large = row
+    tables = [_table(line, row) for row in rows(line, queries.TABLES, chosen)]
+    size, *locale, newer, older, large = only(line, queries.DATABASE)
+    encoding, provider, collate, ctype = map(text, locale)
+    icu = newer or older
     now = next_numbers(line, schema=schema)
     return Manifest(
         server_version=line.info.server_version,
-        database_bytes=size,
-        locale=Locale(encoding, provider, collate, ctype, newer or older),
+        database_bytes=int(size),
+        locale=Locale(encoding, provider, collate, ctype, None if icu is None else text(icu)),
         schema=schema,
         tables=tuple(tables),
         sequences=_spans(now if positions is None else positions, now),
-        objects=tuple(str(each[0]) for each in line.execute(queries.OBJECTS, chosen)),
-        extensions=tuple((name, where) for name, where in line.execute(queries.EXTENSIONS)),
-        roles=tuple(str(each[0]) for each in line.execute(queries.ROLES, chosen)),
-        large_objects=0 if schema is not None else large,
+        objects=tuple(text(name) for (name,) in rows(line, queries.OBJECTS, chosen)),
+        extensions=tuple((text(name), text(at)) for name, at in rows(line, queries.EXTENSIONS)),
+        roles=tuple(text(name) for (name,) in rows(line, queries.ROLES, chosen)),
+        large_objects=0 if schema is not None else int(large),
     )
 
 
 def take_tables(line: Line, chosen: Iterable[tuple[str, str]]) -> list[Table]:
     """Only these tables; one that is not there is left out."""
     wanted = set(chosen)
-    rows = line.execute(queries.TABLES, {"schema": None}).fetchall()
-    return [_table(line, row) for row in rows if (row[0], row[1]) in wanted]
+    present = rows(line, queries.TABLES, {"schema": None})
+    return [_table(line, row) for row in present if (row[0], row[1]) in wanted]
 
 
 def next_numbers(line: Line, *, schema: str | None = None) -> Positions:
     """What each sequence gives next."""
     found: Positions = {}
-    for space, name, step in line.execute(queries.SEQUENCES, {"schema": schema}).fetchall():
+    for space, name, step in rows(line, queries.SEQUENCES, {"schema": schema}):
         query = sql.SQL("SELECT last_value::numeric, is_called FROM {}")
-        row = line.execute(query.format(sql.Identifier(space, name))).fetchone()
-        assert row is not None
-        found[space, name] = int(row[0]) + (step if row[1] else 0)
+        last, called = only(line, query.format(sql.Identifier(space, name)))
+        found[text(space), text(name)] = int(last) + (int(step) if called else 0)
     return found
+
+
+def rows(line: Line, query: Query, params: Params | None = None) -> list[Row]:
+    """A list that ends. Raises TooMuch past MOST, and hangs up: the rest is not waited for."""
+    found: list[Row] = []
+    for row in line.cursor().stream(query, params):
+        if len(found) == MOST:
+            line.close()  # else what is still coming would be read before we get on
+            raise TooMuch(
+                f"PostgreSQL at {line.info.host} lists more than {MOST} things of one kind. "
+                "Split the database into several sources.",
+                limit=MOST,
+            )
+        found.append(row)
+    return found
+
+
+def only(line: Line, query: Query, params: Params | None = None) -> Row:
+    """The one row of a question that has one; raises ValueError for any other answer."""
+    (row,) = rows(line, query, params)
+    return row
+
+
+def text(value: object) -> str:
+    """A name as PostgreSQL can have one; raises ValueError for anything else."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("a server answered something else than a name")
+    return value
 
 
 def _table(line: Line, row: Row) -> Table:
     schema, name, columns, *definition = row
-    rows, content = _content(line, (schema, name), columns or [])
-    text = "\n--\n".join(each or "" for each in definition)
-    return Table(schema, name, rows, content, hashlib.sha256(text.encode()).hexdigest())
+    count, content = _content(line, (text(schema), text(name)), columns or [])
+    words = "\n--\n".join(each or "" for each in definition)
+    return Table(schema, name, count, content, hashlib.sha256(words.encode()).hexdigest())
 
 
 def _content(line: Line, table: tuple[str, str], columns: list[str]) -> tuple[int, str]:
@@ -102,9 +134,8 @@ def _content(line: Line, table: tuple[str, str], columns: list[str]) -> tuple[in
         "SELECT count(*), coalesce(sum(('x' || left(md5(ROW({})::text), 16))::bit(64)::bigint), 0)"
         " FROM ONLY {} t"
     )
-    row = line.execute(query.format(fields, sql.Identifier(*table))).fetchone()
-    assert row is not None
-    return int(row[0]), str(row[1])
+    count, content = only(line, query.format(fields, sql.Identifier(*table)))
+    return int(count), str(int(content))
 
 
 def _spans(first: Positions, last: Positions) -> tuple[Sequence, ...]:

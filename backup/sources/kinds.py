@@ -54,8 +54,7 @@ def admit(source: Source, allowed: Allowance, *, password: bytes | None = None) 
     To be asked before every look and every run: names and links change.
     """
     if isinstance(source, Directory):
-        allowance.allowed_folder(source.path, allowed.roots)
-        return Access()
+        return Access(folder=allowance.allowed_folder(source.path, allowed.roots))
     return Access(password, hosts.pin(source.host, source.port, allowed.hosts))
 
 
@@ -69,5 +68,5 @@ def listing(source: Source) -> Allowance:
 def check(source: Source, access: Access, *, home: Path) -> Found:
     """Look at it now. Raises what is wrong; changes nothing."""
     if isinstance(source, Directory):
-        return directory.check(source, home=home)
+        return directory.check(source, home=home, folder=access.folder)
     return postgres.check(source, access)

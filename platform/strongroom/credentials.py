@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.credentials import ReadOnlyCredentials
+from botocore.utils import parse_timestamp
 
 from strongroom.errors import BadValue
 from strongroom.session_policy import Act, as_text, session_policy
@@ -181,8 +182,19 @@ def _new_session() -> botocore.session.Session:
             }
         )
         session._credentials = _Lent()  # type: ignore[attr-defined]  # no public way to lend
+        session.get_component("response_parser_factory").set_parser_defaults(
+            timestamp_parser=_moment
+        )
         _session.append(session)
     return _session[0]
+
+
+def _moment(text: Any) -> datetime:
+    """A listing has a thousand times in ISO 8601; the library's own way takes 0.3 ms for each."""
+    if isinstance(text, str) and text.endswith("Z"):
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
+    return parse_timestamp(text)
 
 
 def _config(endpoint: str) -> Config:

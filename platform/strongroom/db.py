@@ -60,8 +60,8 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         uuid.UUID: Uuid(),
         datetime: Moment(),
-        dict[str, Any]: JSONB(),
-        list[str]: JSONB(),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[str]: JSONB(none_as_null=True),
         enum.StrEnum: Enum(
             enum.StrEnum,
             native_enum=False,

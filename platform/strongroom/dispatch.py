@@ -128,7 +128,11 @@ def nudge(
         .where(
             kind.state.in_(due.waiting),
             kind.due_at <= now,
-            or_(kind.nudged_at.is_(None), kind.nudged_at < again),
+            or_(
+                kind.nudged_at.is_(None),
+                kind.nudged_at < again,
+                kind.nudged_at > now + CLOCKS_APART,  # by a clock that was ahead
+            ),
         )
         .order_by(kind.due_at)
         .limit(BATCH)

@@ -33,6 +33,7 @@ from strongroom.storage_errors import (
 )
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "session_policy",
 ]
 
+PIECE = 256 * 1024  # bytes read at once of what is passed on
 BATCH = 1000  # versions in one DeleteObjects request, AWS S3 API reference
 NO_RETENTION = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 
@@ -120,6 +122,24 @@ class Store:
                 yield from body.iter_chunks(chunk)
             finally:
                 body.close()
+
+    def part(
+        self, key: str, first: int = 0, last: int | None = None
+    ) -> tuple[int, Iterator[bytes]]:
+        """Bytes `first` to `last` of the latest version, both included: how many, and in pieces."""
+        wanted: Any = {}  # an empty object has no first byte to ask for
+        if first or last is not None:
+            wanted = {"Range": f"bytes={first}-{'' if last is None else last}"}
+        with self._calling("read", key) as (client, bucket):
+            answer = client.get_object(Bucket=bucket, Key=key, **wanted)
+        return answer["ContentLength"], self._pieces(key, answer["Body"])
+
+    def _pieces(self, key: str, body: StreamingBody) -> Iterator[bytes]:
+        try:
+            with translated("read", self._place(key)):
+                yield from body.iter_chunks(PIECE)
+        finally:
+            body.close()
 
     def get_version(self, key: str, version_id: str) -> bytes:
         """What the object was in that version."""

@@ -26,6 +26,10 @@ class FolderStore:
     def get(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
 
+    def part(self, key: str, first: int, last: int | None) -> tuple[int, list[bytes]]:
+        found = self.get(key)[first : None if last is None else last + 1]
+        return len(found), [found]
+
     def put(self, key: str, data: bytes) -> None:
         (self.root / key).parent.mkdir(parents=True, exist_ok=True)
         (self.root / key).write_bytes(data)

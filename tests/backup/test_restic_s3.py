@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
@@ -34,6 +34,9 @@ class Objects:
 
     def get(self, key: str) -> bytes:
         return self.store.get(self.prefix + key)
+
+    def part(self, key: str, first: int, last: int | None) -> tuple[int, Iterable[bytes]]:
+        return self.store.part(self.prefix + key, first, last)
 
     def put(self, key: str, data: bytes) -> None:
         self.store.put(self.prefix + key, data)

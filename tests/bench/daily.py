@@ -8,6 +8,7 @@ what the services beside it used is printed, too.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tenants.models import Tenant
 from tests.bench import data
 from tests.bench.pairs import Compared, compare
 from tests.bench.plain import Plain
-from tests.bench.stand import KIB, Stand
+from tests.bench.stand import KEPT, KIB, Stand
 from tests.bench.usage import cpu
 from web import readings
 
@@ -34,6 +35,8 @@ class Daily:
     compared: Compared  # seconds of CPU for one cycle
     beside_ours: Mapping[str, float]  # the same of the services, for one cycle
     beside_plain: Mapping[str, float]
+    listing: float  # seconds of CPU of ours that the listing took, of one cycle
+    key: Mapping[str, int]  # what restic's calibration chose for the script's key
 
 
 @dataclass
@@ -47,17 +50,18 @@ class Cycles:
     ours_each: int  # cycles of each tenant in one round
     plain_each: int  # cycles in one round
     beside: dict[str, dict[str, float]] = field(default_factory=dict)
+    listed: list[float] = field(default_factory=list)
 
     def ours(self) -> float:
-        before, listed = cpu(self.stand.roots()), 0.0
+        before, listed, cycles = cpu(self.stand.roots()), 0.0, self.ours_each * len(self.tenants)
         for _ in range(self.ours_each):
             self.stand.back_up(self.tenants)
             began = time.process_time()
             for tenant in self.tenants:
-                assert len(readings.points(self.stand.platform, tenant)) == 3
+                assert len(readings.points(self.stand.platform, tenant)) == KEPT
             listed += time.process_time() - began
-        used = self._used(before, "ours", cycles=self.ours_each * len(self.tenants))
-        return used["worker"] + listed / (self.ours_each * len(self.tenants))
+        self.listed.append(listed / cycles)
+        return self._used(before, "ours", cycles=cycles)["worker"] + listed / cycles
 
     def by_script(self) -> float:
         before = cpu(self.stand.roots())
@@ -80,11 +84,15 @@ def measure(stand: Stand, *, rounds: int, cycles: int) -> Daily:
     for _ in range(WARM):
         stand.back_up(both.tenants)
         both.plain.day(both.source)
+    both.ours()  # the listing too is warm then
     both.beside.clear()
+    both.listed.clear()
     compared = compare(both.ours, both.by_script, pairs=rounds)
     _require_restorable(both)
+    key = both.plain.key()
     both.plain.clear()
-    return Daily(compared, *(_mean(both.beside[side], rounds) for side in ("ours", "plain")))
+    ours, plain = (_mean(both.beside[side], rounds) for side in ("ours", "plain"))
+    return Daily(compared, ours, plain, statistics.median(both.listed), key)
 
 
 def _made(stand: Stand, cycles: int) -> Cycles:

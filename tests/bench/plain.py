@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from strongroom.settings import restic_program
 from strongroom.stack.seaweed import Seaweed
+from strongroom.storage import Store
 
 DAY = """
 set -eu
@@ -68,6 +70,14 @@ class Plain:
         """The newest snapshot, out of the last region."""
         last = self.address(len(self.regions) - 1)
         self.run(["restic", "-r", last, "restore", "latest", "--target", str(target)])
+
+    def key(self) -> dict[str, int]:
+        """What scrypt has to do to open the first repository: N, r and p."""
+        region = self.regions[0]
+        store = Store(region.region, region.root)
+        (info,) = store.list(f"{self.prefix}{region.name}/keys/")
+        found = json.loads(store.get(info.key))
+        return {name: found[name] for name in ("N", "r", "p")}
 
     def clear(self) -> None:
         shutil.rmtree(self.folder)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import IO, TypeVar
 from uuid import UUID
 
 from sqlalchemy import distinct, func, select
@@ -21,6 +22,8 @@ from backup import repositories
 from backup.models import BackupRun, Copy, Proof, Removal, Repository, Snapshot
 from backup.planning import Order
 from backup.restic import commands
+from backup.restic.calls import Repository as ResticRepository
+from backup.restic.calls import Surroundings
 from backup.restic.flags import RestoreOrder
 from backup.states import CopyState, ProofState, RemovalState, RunState, Trigger
 from strongroom.actors import Actor, ActorKind
@@ -44,7 +47,9 @@ BENCH = Actor(ActorKind.OPERATOR, "bench")
 ONE_REGION = "bench-one-region"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 OVER = (RunState.STORED, RunState.FAILED, RunState.QUARANTINED)
-PATIENCE = 45.0
+T = TypeVar("T")
+
+PATIENCE = 600.0
 KEPT = 3  # points that the plan starter keeps of those that somebody asked for
 LOOK_SECONDS = 0.05
 
@@ -133,11 +138,11 @@ class Stand:
                 for kind, states in kinds
             )
 
-    def restore(self, tenant: Tenant, target: Path, *, region: int) -> None:
-        """The files of the tenant's newest point out of one region, by restic."""
+    def newest(self, tenant: Tenant, *, region: int) -> Snapshot:
+        """The tenant's last snapshot in one region."""
         where = self.regions[region].name
         with self.platform.database.session(Role.WORKER, tenant=tenant.id) as session:
-            found = session.execute(
+            return session.execute(
                 select(Snapshot)
                 .join(Repository, Repository.id == Snapshot.repository_id)
                 .join(Region, Region.id == Repository.region_id)
@@ -145,10 +150,22 @@ class Stand:
                 .order_by(Snapshot.taken_at.desc())
                 .limit(1)
             ).scalar_one()
-        site = repositories.site(self.platform, tenant.id, found.repository_id)
-        here = repositories.surroundings(self.platform, site.row.id, seconds=PATIENCE)
+
+    def restore(self, tenant: Tenant, target: Path, *, region: int) -> None:
+        """The files of the tenant's newest point out of one region, by restic."""
+        found = self.newest(tenant, region=region)
         target.mkdir(parents=True)
-        commands.restore(site.restic(Act.READ), here, RestoreOrder(found.restic_id, target))
+        commands.restore(*self._opened(found), RestoreOrder(found.restic_id, target))
+
+    def dump(self, tenant: Tenant, path: str, to: IO[bytes], *, region: int) -> None:
+        """One file of the tenant's newest point out of one region."""
+        found = self.newest(tenant, region=region)
+        commands.dump(*self._opened(found), snapshot=found.restic_id, path=path, to=to)
+
+    def _opened(self, found: Snapshot) -> tuple[ResticRepository, Surroundings]:
+        site = repositories.site(self.platform, found.tenant_id, found.repository_id)
+        here = repositories.surroundings(self.platform, site.row.id, seconds=PATIENCE)
+        return site.restic(Act.READ), here
 
     def root_store(self, region: Seaweed) -> Store:
         return Store(region.region, region.root)
@@ -189,7 +206,7 @@ def _same_keys(home: Path) -> None:
         files.write(settings / "secrets.json", shared.encode())
 
 
-def wait(look: Callable[[], object], what: str) -> object:
+def wait(look: Callable[[], T | None], what: str) -> T:
     """What `look` gives once it gives something."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -167,11 +167,13 @@ def the_copy_follows(runtime: Runtime, tenant: Tenant, point: Point, folder: Pat
 @pytest.mark.parametrize(
     "at",
     [
-        ("backup.restic.commands:forget", "before"),
+        pytest.param(("backup.restic.commands:forget", "before"), marks=pytest.mark.long),
         ("backup.restic.commands:forget", "after"),
-        ("backup.restic.commands:prune", "before"),
-        ("backup.restic.commands:prune", "after"),
-        ("strongroom.storage:Store.delete_versions", "before"),
+        pytest.param(("backup.restic.commands:prune", "before"), marks=pytest.mark.long),
+        pytest.param(("backup.restic.commands:prune", "after"), marks=pytest.mark.long),
+        pytest.param(
+            ("strongroom.storage:Store.delete_versions", "before"), marks=pytest.mark.long
+        ),
         ("strongroom.storage:Store.delete_versions", "after"),
     ],
     ids=[

@@ -21,7 +21,9 @@ from restore.states import Destination
 from strongroom.errors import BadValue, NotFound
 from strongroom.runtime import Runtime
 from strongroom.stack.quarters import bin_folder
+from tenants import sourcing
 from tenants.models import Tenant
+from tenants.sourcing import NewSource
 from tests import cast
 from tests.cast import SourceDatabase
 from tests.restore.asking import (
@@ -264,3 +266,36 @@ def test_no_failure_holds_the_password(shop: Shop) -> None:
     said = json.dumps(current(shop.runtime, row).failure)
     assert shop.database.user in said
     assert shop.database.password not in said
+
+
+SCHEMAS = """
+CREATE SCHEMA sales; CREATE SCHEMA other;
+CREATE TABLE sales.orders AS SELECT n AS id FROM generate_series(1, 30) n;
+CREATE TABLE other.kept AS SELECT 1 AS id
+"""
+
+
+@pytest.mark.parametrize("to", [Destination.ASIDE, Destination.IN_PLACE])
+def test_one_schema_comes_back_and_the_others_stay(
+    runtime: Runtime,
+    acme: Tenant,
+    new_database: Callable[..., SourceDatabase],
+    to: Destination,
+) -> None:
+    database = new_database(SCHEMAS)
+    options = {"dsn": database.dsn, "schema": "sales"}
+    new = NewSource("postgres", "sales", options, database.password.encode())
+    source = sourcing.add(runtime, acme, new, by=cast.ADA)
+    point = stored(runtime, acme)
+    database.run("DELETE FROM sales.orders WHERE id > 10; UPDATE other.kept SET id = 2")
+
+    seen = report(give_back(runtime, point, source, to))
+
+    old = seen["before"] if to is Destination.IN_PLACE else "sales"
+    assert database.rows(f"SELECT count(*) FROM {seen['where']}.orders") == [(30,)]
+    assert database.rows(f"SELECT count(*) FROM {old}.orders") == [(10,)]
+    assert database.rows("SELECT id FROM other.kept") == [(2,)]
+    if to is Destination.IN_PLACE:
+        database.run("DROP SCHEMA sales CASCADE")
+        assert report(give_back(runtime, point, source))["no_safety_point"] == "source-gone"
+        assert database.rows("SELECT count(*) FROM sales.orders") == [(30,)]

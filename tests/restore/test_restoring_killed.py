@@ -85,18 +85,18 @@ def left_in(runtime: Runtime) -> list[str]:
 @pytest.mark.parametrize(
     ("where", "landed"),
     [
-        ("in the safety point", False),
+        pytest.param("in the safety point", False, marks=pytest.mark.long),
         ("after the safety point", False),
-        ("after fetching", False),
+        pytest.param("after fetching", False, marks=pytest.mark.long),
         ("before the exchange", False),
         ("right after the exchange", True),
         ("after all but the report", True),
     ],
 )
 def test_a_folder_in_place_is_wholly_old_or_new_and_the_next_attempt_ends_it(
-    runtime: Runtime, acme: Tenant, tmp_path: Path, kill: Kill, where: str, landed: bool
+    runtime: Runtime, acme: Tenant, outside: Path, kill: Kill, where: str, landed: bool
 ) -> None:
-    folder = tmp_path / "srv" / "office"
+    folder = outside / "srv" / "office"
     source = cast.add_folder(runtime, acme, folder)
     intact, point = faces(folder), stored(runtime, acme)
     (folder / "letters" / "0.txt").unlink()
@@ -118,16 +118,15 @@ def test_a_folder_in_place_is_wholly_old_or_new_and_the_next_attempt_ends_it(
 @pytest.mark.parametrize(
     "where",
     [
-        "after fetching",
         "before the exchange",
         "right after the exchange",
         "after all but the report",
     ],
 )
 def test_a_folder_aside_is_there_once(
-    runtime: Runtime, acme: Tenant, tmp_path: Path, kill: Kill, where: str
+    runtime: Runtime, acme: Tenant, outside: Path, kill: Kill, where: str
 ) -> None:
-    folder = tmp_path / "srv" / "office"
+    folder = outside / "srv" / "office"
     source = cast.add_folder(runtime, acme, folder)
     row = ask(runtime, stored(runtime, acme), source, Destination.ASIDE)
 
@@ -140,9 +139,9 @@ def test_a_folder_aside_is_there_once(
 
 @pytest.mark.parametrize("where", ["right after the exchange", "after all but the report"])
 def test_a_named_folder_is_filled_once(
-    runtime: Runtime, acme: Tenant, tmp_path: Path, outside: Path, kill: Kill, where: str
+    runtime: Runtime, acme: Tenant, outside: Path, kill: Kill, where: str
 ) -> None:
-    source = cast.add_folder(runtime, acme, tmp_path / "srv" / "office")
+    source = cast.add_folder(runtime, acme, outside / "srv" / "office")
     target = outside / "target"
     target.mkdir()
     row = ask(runtime, stored(runtime, acme), source, target)
@@ -150,7 +149,7 @@ def test_a_named_folder_is_filled_once(
     kill(row, where)
     finish(runtime, row)
 
-    assert faces(target) == faces(tmp_path / "srv" / "office")
+    assert faces(target) == faces(outside / "srv" / "office")
     assert beside(target) == set()
 
 
@@ -176,7 +175,7 @@ def family(server: psycopg.Connection[Any], database: SourceDatabase) -> list[st
 @pytest.mark.parametrize(
     ("where", "landed"),
     [
-        ("while the throw-away cluster runs", False),
+        pytest.param("while the throw-away cluster runs", False, marks=pytest.mark.long),
         ("while it is loaded beside", False),
         ("before the swap", False),
         ("right after the swap", True),
@@ -250,9 +249,9 @@ def test_a_dump_in_a_folder_is_whole_and_there_once(
 
 
 def test_a_restore_that_takes_two_workers_down_is_quarantined_with_the_old_data(
-    runtime: Runtime, acme: Tenant, tmp_path: Path, kill: Kill
+    runtime: Runtime, acme: Tenant, outside: Path, kill: Kill
 ) -> None:
-    folder = tmp_path / "srv" / "office"
+    folder = outside / "srv" / "office"
     source = cast.add_folder(runtime, acme, folder)
     row = ask(runtime, stored(runtime, acme), source)
     before = faces(folder)

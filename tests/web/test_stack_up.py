@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from strongroom.stack import embedded
 from strongroom.stack import home as homes
 from tests.platform import stack_cast
 from tests.platform.stack_cast import processes_of, until
+from tests.web.command_line import run
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -141,6 +141,7 @@ def test_two_homes_run_side_by_side_and_one_home_only_once(place: Path) -> None:
         assert one.healthy()
 
 
+@pytest.mark.long
 def test_children_that_die_are_started_again(place: Path) -> None:
     with up(place) as stack:
         pids = {line.split()[0] for line in processes_of(place) if "serve web" in line}
@@ -157,17 +158,23 @@ def answers(stack: Up) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("after", [0.8, 2.5])
+@pytest.mark.parametrize(
+    ("number", "begun"),
+    [
+        (signal.SIGINT, "log"),  # nothing runs yet
+        (signal.SIGTERM, "postgres"),  # the database is being made
+        (signal.SIGINT, homes.STACK),  # our own processes are being started
+    ],
+)
 def test_an_up_that_is_ended_while_it_starts_leaves_no_process(
-    place: Path, number: signal.Signals, after: float
+    place: Path, number: signal.Signals, begun: str
 ) -> None:
     argv = [*PROGRAM, "up", "--home", str(place), "--regions", "1"]
     process = subprocess.Popen(
         argv, cwd="/", env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    with suppress_timeout(process, after):
-        process.send_signal(number)
+    assert until((place / begun).exists, seconds=SECONDS)
+    process.send_signal(number)
     _, said = process.communicate(timeout=SECONDS)
 
     assert until(lambda: processes_of(place) == [])
@@ -176,37 +183,23 @@ def test_an_up_that_is_ended_while_it_starts_leaves_no_process(
         homes.find_stack(place)
 
 
-@contextmanager
-def suppress_timeout(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
-    """It is still at work after that time."""
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    yield
-
-
 def test_a_taken_port_of_a_region_or_of_the_page_is_said_and_nothing_starts(place: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert refused("--home", str(place), "--regions", "1", "--port", str(port))[0] == 1
-        assert processes_of(place) == []
-    fixed = json.loads((place / "ports.json").read_text())
-    first = min(number for numbers in fixed.values() for number in flat(numbers))
-    with socket.create_server(("127.0.0.1", first)):
+    home = homes.prepare(place)
+    region = embedded.make_seaweed(home, "region-a").ports.volume
+    with socket.create_server(("127.0.0.1", region)):
         assert refused("--home", str(place), "--regions", "1") == (1, "port-taken")
+        assert refused("--home", str(place), "--port", str(region)) == (1, "port-taken")
     assert processes_of(place) == []
+    assert not (place / "postgres").exists()
 
 
-def flat(numbers: Any) -> list[int]:
-    return [numbers] if isinstance(numbers, int) else list(numbers)
+def test_without_restic_nothing_starts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strongroom.settings.restic_program", lambda: "no-such-restic")
 
+    said = run("up", "--home", place, "--json")
 
-def test_without_restic_nothing_starts(place: Path) -> None:
-    missing = {"STRONGROOM_RESTIC": str(place.parent / "no-restic")}
-
-    began = time.monotonic()
-    assert refused("--home", str(place), environment=missing) == (1, "no-restic")
-
-    assert time.monotonic() - began < 20
+    assert (said.code, said.error["code"]) == (1, "no-restic")
+    assert "make setup" in said.error["message"]
     assert not place.exists()
 
 
@@ -218,18 +211,13 @@ def test_a_home_that_is_no_folder_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.skipif(not stack_cast.ROOT, reason="only root can become another account")
 def test_a_home_that_is_closed_to_us_is_said(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o700)
-    if not readable_by_nobody(ROOT) or not readable_by_nobody(Path(sys.executable)):
-        pytest.skip("another account cannot run what is checked out here")
 
-    entry = pwd.getpwnam("nobody")
-    said = refused("--home", str(tmp_path / "home"), user=entry.pw_uid, group=entry.pw_gid)
+    with stack_cast.acting_as_nobody():
+        said = run("up", "--home", tmp_path / "home", "--json")
+        asked = run("tenant", "list", "--home", tmp_path / "home", "--json")
 
-    assert said == (1, "home-unreadable")
-
-
-def readable_by_nobody(path: Path) -> bool:
-    real = path.resolve()
-    return all(each.stat().st_mode & 0o005 == 0o005 for each in [real, *real.parents])
+    assert (said.code, said.error["code"]) == (1, "home-unreadable")
+    assert (asked.code, asked.error["code"]) == (1, "home-unreadable")
+    assert list((tmp_path / "home").iterdir()) == []

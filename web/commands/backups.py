@@ -120,6 +120,7 @@ def verify(
     platform = connect(home)
     tenant = onboarding.named(platform, slug)
     point = readings.find_point(platform, tenant, number or "newest")
+    Screen(as_json).say(f"Proving point {point.number} …")
     proofs = following.prove(platform, tenant, point, level=Level(level), region=region)
     found = following.proofs(platform, tenant, proofs, seconds=timeout)
     Screen(as_json).table(

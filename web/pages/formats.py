@@ -45,7 +45,7 @@ def when(moment: datetime | str, zone: str) -> Markup:
     at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     local = at.astimezone(ZoneInfo(zone))
     return Markup('<time datetime="{}"><bdi dir="ltr">{}</bdi></time>').format(
-        at.astimezone(UTC).isoformat(timespec="seconds"), local.strftime("%Y-%m-%d %H:%M")
+        at.astimezone(UTC).isoformat(timespec="minutes"), local.strftime("%Y-%m-%d %H:%M")
     )
 
 

@@ -1,7 +1,8 @@
 """One SeaweedFS server a region: master, volume, filer and S3 in one process, on loopback only.
 
 The region's folder holds `data`, and `settings` with what the server and its users share: root
-keys, signing keys, rights (0600, made once). `kill -9` loses nothing that was acknowledged: each
+keys, signing keys, certificate (0600, made once), rights. All ports but that of S3 talk only to
+who has the key of the certificate: behind them, nothing asks for rights or heeds a lock. `kill -9` loses nothing that was acknowledged: each
 write has left the process by then. Ending it gently would take 15 seconds in which the server
 only waits for connections of its own, so `stop` does not ask for it.
 """
@@ -26,7 +27,7 @@ from typing import Any
 from strongroom import program, storage
 from strongroom.errors import BadValue, StrongroomError
 from strongroom.program import Command
-from strongroom.stack import files
+from strongroom.stack import certificates, files
 from strongroom.storage import Credentials, Region, Store
 
 GRPC_OFFSET = 10_000
@@ -36,6 +37,8 @@ ACCOUNT = "strongroom"  # the one identity that may assume the role
 VOLUME_MB = 256  # small, so that space of deleted objects comes back soon
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
+CERTIFICATE = "certificate.pem"
+ROLES = ("master", "volume", "filer", "s3", "client")  # as security.toml names them
 
 
 class SeaweedError(StrongroomError):
@@ -52,6 +55,11 @@ class Ports:
     volume: int
     filer: int
     s3: int
+
+    def inner(self) -> list[int]:
+        """All that are open, save the one for S3: for the parts of the server only."""
+        http = [self.master, self.volume, self.filer]
+        return [*http, *(port + GRPC_OFFSET for port in (*http, self.s3))]
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,7 @@ class Seaweed:
             return
         _prepare(self.folder, self.region.bucket)
         self._clear_sockets()
+        self._check_sockets()
         command = Command(_argv(self.folder, self.ports), _environment(self.folder), self.folder)
         with files.open_log(self.folder, "server") as log:
             self._log_from = self._log.stat().st_size
@@ -106,6 +115,7 @@ class Seaweed:
         try:
             self.launch()
             self._await(self._takes_writes, timeout)
+            self._check_inner_ports()
             store = Store(self.region, self.root)
             self._await(lambda: _has_bucket(store), timeout)
         except BaseException:
@@ -128,6 +138,11 @@ class Seaweed:
         root = self.root
         region = {name: value for name, value in asdict(self.region).items() if value is not None}
         return {**region, "access_key": root.access_key, "secret_key": root.secret_key}
+
+    @property
+    def certificate(self) -> Path:
+        """Holds the key that opens the inner ports."""
+        return self.folder / "settings" / CERTIFICATE
 
     @property
     def _log(self) -> Path:
@@ -153,15 +168,40 @@ class Seaweed:
     def _takes_writes(self) -> bool:
         """Whether the S3 port is open, and the master would say where a new object goes."""
         collection = f"/dir/assign?collection={self.region.bucket}"
-        answer = _ask(self.ports.master, collection)
-        return b'"fid"' in answer and bool(_ask(self.ports.s3, "/status"))
+        master = http.client.HTTPSConnection(
+            certificates.HOST, self.ports.master, timeout=5, context=certificates.member(self.certificate)
+        )
+        s3 = http.client.HTTPConnection(certificates.HOST, self.ports.s3, timeout=5)
+        return b'"fid"' in _ask(master, collection) and bool(_ask(s3, "/status"))
+
+    def _check_inner_ports(self) -> None:
+        """A part that cannot read its certificate only warns, and goes on without."""
+        for port in self.ports.inner():
+            if not certificates.refuses_strangers(port, self.certificate):
+                raise self._failed(f"lets in everybody at port {port}, and was ended")
 
     def _clear_sockets(self) -> None:
-        """The server leaves these in /tmp, and names them itself."""
-        for service, port in asdict(self.ports).items():
-            socket = Path(f"/tmp/seaweedfs-{service}-grpc-{port + GRPC_OFFSET}.sock")  # noqa: S108
+        for path in self._sockets():
             with suppress(OSError):  # gone, or somebody else's
-                socket.unlink()
+                path.unlink()
+
+    def _check_sockets(self) -> None:
+        """With another one's socket in its place the server would talk to that, in vain."""
+        for path in self._sockets():
+            if path.is_symlink() or path.exists():
+                raise SeaweedError(
+                    f"The server of {self.name} needs the place of {path}, which belongs to "
+                    "another account. Have it removed and start again.",
+                    region=self.name,
+                    path=str(path),
+                )
+
+    def _sockets(self) -> list[Path]:
+        """The server leaves these in /tmp, and names them itself."""
+        return [
+            Path(f"/tmp/seaweedfs-{service}-grpc-{port + GRPC_OFFSET}.sock")  # noqa: S108
+            for service, port in asdict(self.ports).items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -216,7 +256,9 @@ def _prepare(folder: Path, bucket: str) -> None:
     for part in (folder, folder / "data", folder / "settings"):
         files.make_private(part)
     known = _secrets(folder)
-    for name, content in _settings(known, bucket).items():
+    certificate = folder.resolve() / "settings" / CERTIFICATE
+    certificates.keep(certificate)
+    for name, content in _settings(known, bucket, certificate).items():
         files.write(folder / "settings" / name, content.encode())
 
 
@@ -229,7 +271,7 @@ def _secrets(folder: Path) -> Secrets:
     return made
 
 
-def _settings(known: Secrets, bucket: str) -> dict[str, str]:
+def _settings(known: Secrets, bucket: str, certificate: Path) -> dict[str, str]:
     return {
         "identities.json": json.dumps(_identities(known)),
         "rights.json": json.dumps(_rights(known, bucket)),
@@ -237,10 +279,19 @@ def _settings(known: Secrets, bucket: str) -> dict[str, str]:
             f'[jwt.signing]\nkey = "{known.volume_write}"\n'
             f'[jwt.signing.read]\nkey = "{known.volume_read}"\n'
             f'[jwt.filer_signing]\nkey = "{known.filer_write}"\n'
-            f'[jwt.filer_signing.read]\nkey = "{known.filer_read}"\n'
+            f'[jwt.filer_signing.read]\nkey = "{known.filer_read}"\n' + _guarded(certificate)
         ),
         "master.toml": "[master.volume_growth]\ncopy_1 = 2\n",  # volumes made at once
     }
+
+
+def _guarded(certificate: Path) -> str:
+    """Both sides of every connection between the parts show the certificate and ask for it."""
+    file = json.dumps(str(certificate), ensure_ascii=False)
+    pair = f"cert = {file}\nkey = {file}\n"
+    https = [f"[https.{role}]\n{pair}ca = {file}\n" for role in ROLES if role != "s3"]
+    grpc = [f"[grpc.{role}]\n{pair}" for role in ROLES]
+    return "".join([f"[grpc]\nca = {file}\n", *grpc, *https, "enabled = true\n"])
 
 
 def _identities(known: Secrets) -> dict[str, Any]:
@@ -326,9 +377,8 @@ def _environment(folder: Path) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "HOME": str(folder.resolve()), "GOMEMLIMIT": "256MiB"}
 
 
-def _ask(port: int, path: str) -> bytes:
+def _ask(connection: http.client.HTTPConnection, path: str) -> bytes:
     """The body of an answer, whatever its status; empty if there was none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().read() or b"-"

@@ -20,8 +20,12 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("name", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "name", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "body", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_plan_versions")),
         sa.UniqueConstraint("code", "version", name=op.f("uq_plan_versions_code_version")),
@@ -113,7 +117,9 @@ def upgrade() -> None:
     op.create_table(
         "policies",
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("body", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "body", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("zone", sa.String(), nullable=False),
         sa.Column("cites", sa.String(), nullable=False),
         sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
@@ -219,7 +225,9 @@ def upgrade() -> None:
         "sources",
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
-        sa.Column("options", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("ceiling_days", sa.Integer(), nullable=True),
         sa.Column("added_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("removed_at", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -237,7 +245,9 @@ def upgrade() -> None:
         sa.Column("old", sa.String(), nullable=False),
         sa.Column("new", sa.String(), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
-        sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "params", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("by", sa.String(), nullable=False),
         sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=True),
@@ -269,7 +279,9 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
-        sa.Column("keys", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "keys", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("started_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("ended_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -320,7 +332,9 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("policy_id", sa.Uuid(), nullable=False),
-        sa.Column("cadences", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "cadences", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("local_date", sa.Date(), nullable=False),
         sa.Column("full", sa.Boolean(), nullable=False),
         sa.Column("only_source_id", sa.Uuid(), nullable=True),
@@ -328,14 +342,18 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("started_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("ended_at", sa.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("progress", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "progress", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("failure", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -367,6 +385,12 @@ def upgrade() -> None:
         sa.Column("source_id", sa.Uuid(), nullable=False),
         sa.Column("path", sa.String(), nullable=False),
         sa.Column("parent", sa.String(), nullable=False),
+        sa.Column(
+            "path_key", sa.String(), sa.Computed("md5(path)", persisted=True), nullable=False
+        ),
+        sa.Column(
+            "parent_key", sa.String(), sa.Computed("md5(parent)", persisted=True), nullable=False
+        ),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -382,14 +406,14 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "tenant_id",
             "source_id",
-            "path",
-            name=op.f("uq_catalogue_paths_tenant_id_source_id_path"),
+            "path_key",
+            name=op.f("uq_catalogue_paths_tenant_id_source_id_path_key"),
         ),
     )
     op.create_index(
-        op.f("ix_catalogue_paths_tenant_id_source_id_parent"),
+        op.f("ix_catalogue_paths_tenant_id_source_id_parent_key"),
         "catalogue_paths",
-        ["tenant_id", "source_id", "parent"],
+        ["tenant_id", "source_id", "parent_key"],
         unique=False,
     )
     op.create_table(
@@ -426,6 +450,7 @@ def upgrade() -> None:
         sa.Column("checked_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("verified_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("forgotten_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("lost_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -531,8 +556,12 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("snapshot_id", sa.Uuid(), nullable=True),
-        sa.Column("manifest", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
-        sa.Column("failure", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "manifest", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column(
+            "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("catalogued_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -602,7 +631,9 @@ def upgrade() -> None:
         sa.Column("taken_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("first_seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("local_date", sa.Date(), nullable=False),
-        sa.Column("cadences", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "cadences", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("added_bytes", sa.BigInteger(), nullable=False),
         sa.Column("entries", sa.Integer(), nullable=False),
@@ -684,7 +715,9 @@ def upgrade() -> None:
         sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("failure", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -734,8 +767,12 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("target", sa.String(), nullable=True),
-        sa.Column("paths", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("tables", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "paths", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "tables", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column(
             "state",
@@ -760,14 +797,18 @@ def upgrade() -> None:
         sa.Column("region", sa.String(), nullable=True),
         sa.Column("safety_run_id", sa.Uuid(), nullable=True),
         sa.Column("undoes_id", sa.Uuid(), nullable=True),
-        sa.Column("report", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "report", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("failure", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -836,14 +877,18 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("seconds", sa.Double(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=True),
-        sa.Column("found", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "found", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
         sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("failure", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -873,7 +918,9 @@ def upgrade() -> None:
         sa.Column("repository_id", sa.Uuid(), nullable=False),
         sa.Column("policy_id", sa.Uuid(), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
-        sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "params", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
         sa.Column(
             "state",
             sa.Enum(
@@ -890,7 +937,9 @@ def upgrade() -> None:
         ),
         sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("blocked", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "blocked", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -964,7 +1013,7 @@ DISPATCHED = {
     "removals": "select, update",
     "restores": "select, update",
     "schedules": "select, insert, update",
-    "slots": "select, insert",
+    "slots": "select, insert, update",
     "sources": "select (id, tenant_id, removed_at)",  # whether there are any, not what they are
     "steps": "select, insert",
 }

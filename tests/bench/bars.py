@@ -1,0 +1,164 @@
+"""The bars, each from its measurement to what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.bench import daily, large, memory, throughput
+from tests.bench.pairs import Compared, Spread, machine
+from tests.bench.stand import GIB, Stand
+
+MB = 1000 * 1000
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured."""
+
+    rounds: int  # pairs of bar 1
+    cycles: int  # of ours in a round
+    pairs: int  # of bar 2
+    folder: int  # bytes
+    dump: int  # bytes
+    tenants: int  # in the queue
+
+
+WHOLE = Extent(rounds=9, cycles=20, pairs=9, folder=GIB, dump=2 * GIB, tenants=200)
+QUICK = Extent(rounds=3, cycles=8, pairs=3, folder=GIB // 4, dump=GIB // 4, tenants=20)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure, what it may be at most, and what it rests on."""
+
+    name: str
+    title: str
+    found: float | None  # None: a figure without a bar
+    most: float | None
+    rows: Mapping[str, Spread]  # ours, plain, ratio
+    pairs: int = 1
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool | None:
+        return None if self.found is None or self.most is None else self.found <= self.most
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "found": None if self.found is None else round(self.found, 4),
+            "most": self.most,
+            "holds": self.holds,
+            "pairs": self.pairs,
+            "rows": {name: spread.to_json() for name, spread in self.rows.items()},
+            "machine": machine(),
+            **self.notes,
+        }
+
+
+def lines(bar: Bar) -> list[str]:
+    """For people."""
+    verdict = {True: "holds", False: "DOES NOT HOLD", None: ""}[bar.holds]
+    limit = "" if bar.most is None else f"{bar.found:.3f}, at most {bar.most:g}: {verdict}"
+    text = ["", f"{bar.title}", f"  {limit or 'no bar'} ({bar.pairs} pairs)"]
+    text += [f"  {'':28}{'median':>12}{'min':>12}{'max':>12}"] if bar.rows else []
+    for name, spread in bar.rows.items():
+        values = (spread.median, spread.least, spread.most)
+        text.append(f"  {name:28}" + "".join(f"{value:12.4f}" for value in values))
+    notes = {**bar.notes, **machine()}
+    return text + [f"  {name.replace('_', ' ')}: {_plain(value)}" for name, value in notes.items()]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def of_daily(stand: Stand, extent: Extent) -> Bar:
+    found = daily.measure(stand, rounds=extent.rounds, cycles=extent.cycles)
+    return Bar(
+        "daily",
+        "A daily cycle of an unchanged tenant of 1 MB: CPU against a shell script with stock keys",
+        found.compared.ratio.median,
+        0.1,
+        _rows(found.compared, "seconds of CPU"),
+        len(found.compared.pairs),
+        {
+            "counted": "worker and all it starts, the listing; the script and all it starts",
+            "listing_seconds_of_ours": found.listing,
+            "stock_key": found.key,
+            "beside_ours_seconds": _round(found.beside_ours),
+            "beside_the_script_seconds": _round(found.beside_plain),
+        },
+    )
+
+
+def of_large(stand: Stand, extent: Extent) -> Bar:
+    found, processors = large.measure(stand, pairs=extent.pairs, size=extent.folder)
+    return Bar(
+        "large",
+        f"A directory of {extent.folder / GIB:g} GiB, queued to stored: wall time against restic",
+        found.ratio.median,
+        1.1,
+        _rows(found, "seconds"),
+        len(found.pairs),
+        {"GOMAXPROCS": processors, "key_of_both": "low-cost", "settings": "restic's own"},
+    )
+
+
+def of_memory(stand: Stand, extent: Extent) -> Bar:
+    found = memory.measure(stand, size=extent.dump)
+    return Bar(
+        "memory",
+        f"Most memory of a worker process beside restic, a dump of {found.dumped / GIB:.2f} GiB, MB",
+        max(found.dump, found.after) / MB,
+        150.0,
+        {},
+        notes={
+            "idle_MB": found.idle / MB,
+            "from_queued_to_stored_MB": found.dump / MB,
+            "proof_copy_and_its_proof_MB": found.after / MB,
+        },
+    )
+
+
+def of_queue(stand: Stand, extent: Extent) -> Bar:
+    found = throughput.measure(stand, count=extent.tenants)
+    return Bar(
+        "queue",
+        f"A queue of {found.tenants} small tenants, two processes in the pool",
+        None,
+        None,
+        {},
+        notes={
+            "unchanged_tenants_a_second": found.unchanged,
+            "first_backups_a_second": found.first,
+            "CPU_seconds_of_the_worker_for_one_unchanged": found.cpu,
+            "kept_busy_by_others": found.foreign,
+        },
+    )
+
+
+ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
+    "daily": of_daily,
+    "queue": of_queue,
+    "memory": of_memory,
+    "large": of_large,
+}
+
+
+def _rows(found: Compared, unit: str) -> dict[str, Spread]:
+    return {
+        f"ours, {unit}": found.ours,
+        f"plain restic, {unit}": found.plain,
+        "ratio of each pair": found.ratio,
+        "kept busy by others": found.foreign,
+    }
+
+
+def _round(used: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(seconds, 4) for name, seconds in used.items()}
