@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from backup.making import failure_of
 from backup.models import Copy, Repository, Snapshot
 from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands
+from backup.restic.errors import CopyMissing
+from backup.restic.outputs import Snapshot as Listed
 from backup.states import CopyState
 from strongroom import owner, storage
 from strongroom.actors import WORKER
@@ -126,6 +129,7 @@ def _copy(
         through=Within(source.store(storage.Act.READ), source.prefix),
     )
     by_original = {each.original: each.snapshot for each in copied}
+    _require_alike(source, target, by_original)
     with source.runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         _guard(session, copy, held)
         for root, restic_id in ids.items():
@@ -153,6 +157,20 @@ def _guard(session: Session, copy: Copy, held: Held) -> None:
     ).scalar_one()
     if fence != held.fence or held.is_lost:
         raise Overtaken(f"{copy!r} was taken by another worker.")
+
+
+def _require_alike(source: Site, target: leases.Leased, copied: Mapping[str, Listed]) -> None:
+    """A snapshot that only says it is the copy of ours, with other content, is none."""
+    here = target.here(seconds=COPY_SECONDS)
+    ours = commands.snapshots(source.restic(storage.Act.READ), here)
+    trees = {one.id: one.tree for one in ours}
+    for original, snapshot in copied.items():
+        if trees.get(original) != snapshot.tree:
+            raise CopyMissing(
+                f"Snapshot {snapshot.id} in region {target.site.region.name} says it is a copy of "
+                f"{original}, but holds something else. Somebody forged it; look at that region.",
+                snapshot=snapshot.id,
+            )
 
 
 def _again(runtime: Runtime, copy: Copy, held: Held, error: StrongroomError) -> None:

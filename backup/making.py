@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from backup import places, repositories
 from backup.leases import Leased
 from backup.models import BackupRun, Source
@@ -22,7 +25,7 @@ from backup.restic.errors import ResticError, SourceMissing, StreamBroken
 from backup.restic.flags import FolderBackup, Stream
 from backup.restic.outputs import BackupReport, Progress
 from backup.sources import dump, walk
-from backup.sources.connection import Access, MayNotRead
+from backup.sources.connection import Access, MayNotRead, SourceOdd
 from backup.sources.directory import Directory
 from backup.sources.dump import Tools, Verdict
 from backup.sources.postgres import Postgres
@@ -42,6 +45,8 @@ PROCESSORS_OF_LARGE = 2  # GOMAXPROCS; a short call is cheaper with one
 # What is wrong with the repository, the region or ourselves: never the source's fault.
 OURS = (ResticError, StorageError, KeysError, Stopped)
 DUMP_NAME = "/database.dump"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,19 @@ def make(row: Source, making: Making) -> Made:
         raise
     except StrongroomError as error:
         return _failed(error, began)
+    except SQLAlchemyError:
+        raise  # of our own database: no source is reached through it
+    except Exception as error:
+        # Whoever made it up, the tenant's other sources are to have their backup.
+        log.exception("a source broke its backup", source=str(row.id), run=str(making.run.id))
+        return _failed(_unforeseen(row, error), began)
+
+
+def _unforeseen(row: Source, error: Exception) -> SourceOdd:
+    return SourceOdd(
+        f"The backup of {row.name} met something unforeseen ({type(error).__name__}). "
+        "See what is odd about the source; the log has the details."
+    )
 
 
 def _answers(leased: Leased) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,11 +32,13 @@ from restore import grants, scratch
 from restore.errors import NotAsItWas, NotSwapped, Unsafe, WillNotLoad
 from restore.scratch import Scratch
 from strongroom import program
-from strongroom.errors import BadValue
+from strongroom.errors import BadValue, StrongroomError
 from strongroom.program import Command, Finished
 
 NAME_BYTES = 63  # PostgreSQL cuts what is longer
 SWAP_ATTEMPTS = 5  # each waits 5 seconds for sessions to end, which is PostgreSQL's own patience
+RIGHTS_SECONDS = 60.0  # to say what a user may do
+STEP_SECONDS = 3600.0  # for a step that moves no rows, until we hang up
 PAUSE = 0.05  # seconds between two rounds of ending sessions
 OURS = "strongroom: being loaded\n"  # a comment that begins so tells our unfinished work
 RIGHTS = """
@@ -90,7 +92,7 @@ def stamped(name: str, what: str, at: datetime) -> str:
 
 def look(live: Login, *, schema: str | None = None, seconds: float = 3600.0) -> Manifest:
     """The manifest of what is live now; changes nothing."""
-    with connection.connect(live) as line:
+    with connection.talk(live, seconds=seconds + connection.PATIENCE_SECONDS) as line:
         line.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         line.read_only = True
         fingerprint.fix(line, statement_seconds=seconds)
@@ -178,27 +180,24 @@ def sweep(live: Login) -> list[str]:
 
 
 @contextmanager
-def maintenance(live: Login) -> Iterator[Line]:
+def maintenance(live: Login, *, seconds: float = STEP_SECONDS) -> Iterator[Line]:
     """A connection to the server that keeps no tenant's database busy."""
-    last: Exception | None = None
-    for database in ("postgres", "template1", live.database):
-        try:
-            line = connection.connect(live.to(database), autocommit=True)
-        except NoSuchDatabase as error:
-            last = error
-            continue
-        with line:
+    with ExitStack() as stack:
+        for database in ("postgres", "template1", live.database):
+            talk = connection.talk(live.to(database), seconds=seconds, autocommit=True)
+            try:
+                line = stack.enter_context(talk)
+            except NoSuchDatabase:
+                if database == live.database:
+                    raise
+                continue
             yield line
-        return
-    assert last is not None
-    raise last
+            return
 
 
 def _check_server(live: Login, *, in_place: bool) -> None:
-    with maintenance(live) as line:
-        row = line.execute(RIGHTS, {"database": live.database}).fetchone()
-    assert row is not None
-    superuser, creates, owns = row
+    with maintenance(live, seconds=RIGHTS_SECONDS) as line:
+        superuser, creates, owns = fingerprint.only(line, RIGHTS, {"database": live.database})
     user, database = (sql.Identifier(each).as_string() for each in (live.user, live.database))
     if not creates:
         raise _lacks(live, "may not create databases", f"ALTER ROLE {user} CREATEDB")
@@ -208,10 +207,8 @@ def _check_server(live: Login, *, in_place: bool) -> None:
 
 
 def _check_schema(live: Login, schema: str, *, in_place: bool) -> None:
-    with connection.connect(live) as line:
-        row = line.execute(SCHEMA_RIGHTS, {"schema": schema}).fetchone()
-    assert row is not None
-    creates, owns = row
+    with connection.talk(live, seconds=RIGHTS_SECONDS) as line:
+        creates, owns = fingerprint.only(line, SCHEMA_RIGHTS, {"schema": schema})
     user, database = (sql.Identifier(each).as_string() for each in (live.user, live.database))
     if not creates:
         remedy = f"GRANT CREATE ON DATABASE {database} TO {user}"
@@ -245,7 +242,7 @@ def _create_database(live: Login, name: str, expected: Manifest) -> None:
 def _rename_in_scratch(source: Scratch, landed: Landed) -> None:
     """The dump that goes on to the live server names the new schema, and bears our mark."""
     assert landed.schema is not None
-    with connection.connect(source.login) as line:
+    with connection.talk(source.login, seconds=STEP_SECONDS) as line:
         line.execute(_rename(landed, landed.schema, landed.name))
         comment = _comment_of(line, landed) or ""
         line.execute(_comment("SCHEMA", landed.name, OURS + comment))
@@ -315,7 +312,10 @@ def _swap_databases(live: Login, landed: Landed, before: str) -> Swapped:
     with maintenance(live) as line:
         now = line.execute(DATABASE, (live.database,)).fetchone()
         if now is not None:
-            with connection.connect(live) as old, connection.connect(live.to(landed.name)) as new:
+            with (
+                connection.talk(live, seconds=STEP_SECONDS) as old,
+                connection.talk(live.to(landed.name), seconds=STEP_SECONDS) as new,
+            ):
                 grants.give(new, grants.read(old))
         for _ in range(SWAP_ATTEMPTS):
             try:
@@ -359,7 +359,7 @@ def _take_over(line: Line, database: str, now: tuple[object, ...] | None) -> Non
 
 def _swap_schemas(live: Login, landed: Landed, before: str) -> Swapped:
     assert landed.schema is not None
-    with connection.connect(live) as line:
+    with connection.talk(live, seconds=STEP_SECONDS) as line:
         line.execute("SELECT set_config('lock_timeout', '30s', true)")
         there = line.execute("SELECT FROM pg_namespace WHERE nspname = %s", (landed.schema,))
         exists = there.rowcount == 1
@@ -378,7 +378,7 @@ def _ending_sessions(live: Login, databases: list[str]) -> Iterator[None]:
     over = threading.Event()
 
     def end() -> None:
-        with suppress(psycopg.Error), maintenance(live) as line:
+        with suppress(psycopg.Error, StrongroomError), maintenance(live) as line:
             while not over.wait(PAUSE):
                 for (pid,) in line.execute(SESSIONS, (databases,)).fetchall():
                     with suppress(psycopg.errors.InsufficientPrivilege):
@@ -400,7 +400,7 @@ def _beside(live: Login, landed: Landed) -> Iterator[Line]:
         with maintenance(live) as line:
             yield line
     else:
-        with connection.connect(live, autocommit=True) as line:
+        with connection.talk(live, seconds=STEP_SECONDS, autocommit=True) as line:
             yield line
 
 

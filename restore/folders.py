@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from backup.sources import walk
 from backup.sources.allowance import resolved
 from restore import tree
 from restore.errors import NotSwapped, Unsafe
@@ -42,15 +43,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Staging:
     """A private folder beside the target."""
 
-    target: Path  # with links resolved
+    target: Path  # without links
     name: str  # of the staging folder
     parent: Identity  # which folders they were when we looked first
     own: Identity
+    descriptor: int  # of the staging folder: nobody can put another one in its place
 
     @property
     def data(self) -> Path:
-        """Where the files are to be restored: an empty folder."""
-        return self.target.parent / self.name / DATA
+        """Where the files are to be restored, for a program that has the descriptor: empty."""
+        return walk.by_descriptor(self.descriptor) / DATA
+
+    def close(self) -> None:
+        os.close(self.descriptor)
 
 
 @dataclass(frozen=True)
@@ -62,29 +67,42 @@ class Landed:
 
 
 def prepare(target: Path, *, token: str) -> Staging:
-    """Make the staging folder; `token` tells one restore from others. Raises Unsafe."""
-    real = resolved(target)
-    if not real.name:
+    """Make the staging folder; `token` tells one restore from others. Close it at the end.
+
+    Raises Unsafe, also for a target with a link on its way: it is to be resolved when it is
+    checked, and not again when it is used.
+    """
+    require_no_link(target)
+    if not target.name:
         raise Unsafe("The root of the file system cannot be restored into. Name a folder.")
-    if not token.isalnum():
-        raise BadValue("A restore's token is letters and digits.")
-    _check_target(real)
-    name = f".strongroom-restore-{token}"
-    with _descriptor(real.parent) as parent:
+    _check_target(target)
+    name = _staging_name(token)
+    with _descriptor(target.parent) as parent:
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
         except OSError as error:
             raise Unsafe(
-                f"Wanted to prepare a restore beside {real}, but: {error.strerror}. "
-                f"Let the platform's account write in {real.parent}.",
-                folder=str(real.parent),
+                f"Wanted to prepare a restore beside {target}, but: {error.strerror}. "
+                f"Let the platform's account write in {target.parent}.",
+                folder=str(target.parent),
             ) from error
-        own = os.open(name, FOLDER, dir_fd=parent)
+        staging = _staging(target, parent, name)
         try:
-            os.mkdir(DATA, 0o700, dir_fd=own)
-            return Staging(real, name, identity(os.fstat(parent)), identity(os.fstat(own)))
-        finally:
-            os.close(own)
+            os.mkdir(DATA, 0o700, dir_fd=staging.descriptor)
+        except OSError as error:
+            staging.close()
+            raise _replaced(target.parent / name) from error
+        return staging
+
+
+def require_no_link(target: Path) -> None:
+    """Raises Unsafe unless the path is as it was resolved: whoever asks for it names the end."""
+    if resolved(target) != target:
+        raise Unsafe(
+            f"{target} leads through a link to {resolved(target)}, or has changed since it was "
+            "asked for. Name the folder itself.",
+            folder=str(target),
+        )
 
 
 def vet(staging: Staging, *, keep_known_links: bool) -> Vetted:
@@ -159,32 +177,87 @@ def recover(target: Path, *, token: str) -> Landed | None:
 
     None when the target is as it was.
     """
-    real = resolved(target)
-    name = f".strongroom-restore-{token}"
-    with _descriptor(real.parent) as parent:
-        try:
-            own = os.open(name, FOLDER, dir_fd=parent)
-        except FileNotFoundError:
+    name = _staging_name(token)
+    with _descriptor(target.parent) as parent:
+        if _status(parent, name) is None:
             return None
+        staging = _staging(target, parent, name)
         try:
-            staging = Staging(real, name, identity(os.fstat(parent)), identity(os.fstat(own)))
-            before = _exchanged(own)
-            if before is not None:
-                _set_aside(parent, own, staging, before)
-                return Landed(real, real.with_name(before))
+            return _cleared(staging, parent)
         finally:
-            os.close(own)
-        tree.remove(parent, name)
-    return None
+            staging.close()
 
 
 def discard(staging: Staging) -> None:
-    """Remove the staging folder with all that is in it; not the old data after an exchange."""
-    recover(staging.target, token=staging.name.rpartition("-")[2])
+    """Remove the staging folder with all that is in it; not the old data after an exchange.
+
+    Raises Unsafe when another one lies in its place, which is not touched; what was restored is
+    removed even so.
+    """
+    with _descriptor(staging.target.parent) as parent:
+        status = _status(parent, staging.name)
+        if status is not None and identity(status) == staging.own:
+            _cleared(staging, parent)
+        elif os.fstat(staging.descriptor).st_nlink:  # moved away, and not removed
+            if _exchanged(staging.descriptor) is None:
+                for name in (DATA, LIVE_COPY):
+                    tree.remove(staging.descriptor, name)
+            raise _replaced(staging.target.parent / staging.name)
+
+
+def _cleared(staging: Staging, parent: int) -> Landed | None:
+    own, target = staging.descriptor, staging.target
+    try:
+        before = _exchanged(own)
+        if before is not None:
+            _set_aside(parent, own, staging, before)
+            return Landed(target, target.with_name(before))
+        for name in (DATA, LIVE_COPY):
+            tree.remove(own, name)
+        _finish(parent, own, staging.name)
+    except OSError as error:
+        raise Unsafe(
+            f"{target.parent / staging.name} could not be cleared away: {error.strerror}. It has "
+            "changed meanwhile; look at it, and remove it.",
+            folder=str(target.parent),
+        ) from error
+    return None
+
+
+def _staging_name(token: str) -> str:
+    if not token.isalnum():
+        raise BadValue("A restore's token is letters and digits.")
+    return f".strongroom-restore-{token}"
+
+
+def _staging(target: Path, parent: int, name: str) -> Staging:
+    """The staging folder there, held open. Raises Unsafe unless it is one that we made.
+
+    The parent may be another's: between our making the folder and opening it, or while we were
+    away, he may have put something in its place. A folder of ours that is closed to others he
+    cannot make, and what is in ours he cannot reach.
+    """
+    try:
+        own = os.open(name, FOLDER, dir_fd=parent)
+    except OSError as error:
+        raise _replaced(target.parent / name) from error
+    status = os.fstat(own)
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        os.close(own)
+        raise _replaced(target.parent / name)
+    return Staging(target, name, identity(os.fstat(parent)), identity(status), own)
+
+
+def _replaced(place: Path) -> Unsafe:
+    return Unsafe(
+        f"{place} is not the folder that this restore made: somebody replaced it. It was neither "
+        "followed nor removed, and nothing was landed. Look at it, remove it, and restore again.",
+        folder=str(place),
+    )
 
 
 def _check_target(real: Path) -> None:
-    if real.exists() and not real.is_dir():
+    if os.path.lexists(real) and (real.is_symlink() or not real.is_dir()):
         raise Unsafe(f"{real} is no folder. Name the folder it lies in.", folder=str(real))
     if not real.parent.is_dir():
         raise Unsafe(f"There is no folder {real.parent}. Make it first.", folder=str(real.parent))
@@ -206,20 +279,16 @@ def _mounts() -> list[Path]:
 
 @contextmanager
 def _descriptor(folder: Path) -> Iterator[int]:
-    """Opened from the root down, name by name, so that no link in the way is followed."""
-    descriptor = os.open("/", FOLDER)
+    """Opened from the root down, so that no link in the way is followed. Raises Unsafe."""
     try:
-        for part in folder.parts[1:]:
-            try:
-                below = os.open(part, FOLDER, dir_fd=descriptor)
-            except OSError as error:
-                raise Unsafe(
-                    f"{folder} cannot be entered at {part!r}: {error.strerror}. It has changed, or "
-                    "is closed to the platform's account.",
-                    folder=str(folder),
-                ) from error
-            os.close(descriptor)
-            descriptor = below
+        descriptor = walk.open_folder(folder)
+    except OSError as error:
+        raise Unsafe(
+            f"{folder} cannot be entered at {error.filename!r}: {error.strerror}. It has changed, "
+            "or is closed to the platform's account.",
+            folder=str(folder),
+        ) from error
+    try:
         yield descriptor
     finally:
         os.close(descriptor)
@@ -280,6 +349,8 @@ def _rename(old_folder: int, old: str, new_folder: int, new: str, flags: int) ->
 def _look_alike(parent: int, own: int, live: str) -> None:
     """The folder itself gets the owner and mode of the live one, or is open to its owner only."""
     status = _status(parent, live)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise Unsafe(f"{tree.shown(live)} is no folder any more. Nothing was landed.")
     with _opened(own, DATA) as data:
         if status is not None:
             if os.geteuid() == 0:
@@ -312,11 +383,24 @@ def _exchanged(own: int) -> str | None:
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor) as stream:
-        intent = json.load(stream)
+        intent = _intent(stream.read())
     staged = _status(own, DATA)
-    if staged is not None and list(identity(staged)) != intent["live"]:
+    if intent is None or (staged is not None and identity(staged) != intent[0]):
         return None
-    return str(intent["before"])
+    return intent[1]
+
+
+def _intent(text: str) -> tuple[Identity, str] | None:
+    """What was written; a name that is a path would lead out of the target's parent."""
+    try:
+        intent = json.loads(text)
+        device, inode = intent["live"]
+        before = str(intent["before"])
+    except (ValueError, KeyError, TypeError):
+        return None  # killed while it was written, so before the exchange
+    if "/" in before or before in ("", ".", ".."):
+        raise Unsafe(f"{INTENT} in the staging folder was not written by us. Look at it.")
+    return (device, inode), before
 
 
 def _set_aside(parent: int, own: int, staging: Staging, before: str) -> None:

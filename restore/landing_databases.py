@@ -15,19 +15,22 @@ from sqlalchemy import select
 
 from backup import repositories
 from backup.making import DUMP_NAME
+from backup.models import Source
 from backup.restic import commands
-from backup.sources import connection, manifest
+from backup.sources import connection, manifest, walk
 from backup.sources.connection import Access, Login, NoSuchDatabase
 from backup.sources.manifest import Manifest
 from backup.sources.postgres import Postgres
 from restore import databases, preview, scratch, tables
 from restore.choosing import Chosen
 from restore.errors import Unsafe
+from restore.folders import require_no_link
 from restore.going import Going
 from restore.landing_folders import require_outside_home
 from restore.models import Restore
 from restore.scratch import Budget, Place, Scratch
 from restore.states import Destination, RestoreState
+from restore.tree import identity
 from strongroom.errors import StrongroomError
 from strongroom.storage import Act
 
@@ -39,9 +42,11 @@ def require(going: Going, reached: tuple[Postgres, Access]) -> None:
     """Raises what stands in the way, before anything is done."""
     source, access = reached
     if going.row.destination is Destination.FOLDER:
-        require_outside_home(going, _file(going, source))
-        if _file(going, source).exists():
-            raise _taken(_file(going, source))
+        file = _file(going)
+        require_outside_home(going, file)
+        require_no_link(file.parent)
+        if os.path.lexists(file):
+            raise _taken(file)
     elif not going.row.dry_run:
         in_place = going.row.destination is Destination.IN_PLACE
         databases.check(source.login(access), schema=source.schema, in_place=in_place)
@@ -59,7 +64,7 @@ def land(going: Going, reached: tuple[Postgres, Access], chosen: Chosen) -> dict
     going.note(phase="loading")
     with _proven(going, chosen, expected) as proven:
         if going.row.destination is Destination.FOLDER:
-            return _write(going, chosen, source)
+            return _write(going, chosen)
         in_place = going.row.destination is Destination.IN_PLACE
         going.note(phase="swapping" if in_place else "landing")
         return _land(going, proven, live, expected)
@@ -70,7 +75,7 @@ def recover(going: Going, reached: tuple[Postgres, Access]) -> dict[str, Any] | 
     source, access = reached
     scratch.sweep(_place(going))
     if going.row.destination is Destination.FOLDER:
-        return _recover_file(going, source)
+        return _recover_file(going)
     live = source.login(access)
     in_place = going.row.destination is Destination.IN_PLACE
     if going.row.tables and in_place:
@@ -182,49 +187,98 @@ def _land(going: Going, proven: Scratch, live: Login, expected: Manifest) -> dic
     return {"where": name, "rows": expected.rows, "tables": len(expected.tables)}
 
 
-def _write(going: Going, chosen: Chosen, source: Postgres) -> dict[str, Any]:
-    """The dump as a file, for whoever wants to load it: it has just been proven to load."""
-    file, begun = _file(going, source), _begun(going, source)
+def _write(going: Going, chosen: Chosen) -> dict[str, Any]:
+    """The dump as a file, for whoever wants to load it: it has just been proven to load.
+
+    It gets its name when it is whole; the folder may be another's, who can put things in its place.
+    """
+    file, begun = _file(going), _begun(going)
+    with _folder(file.parent, make=True) as folder:
+        descriptor = _made(folder, begun, file.parent)
+        try:
+            with os.fdopen(os.dup(descriptor), "rb") as written:
+                _fetch(going, chosen, descriptor)
+                going.note(phase="landing")
+                os.link(
+                    *(begun, file.name), src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False
+                )
+                status = os.fstat(written.fileno())
+                _require_same(folder, file, status)
+        except FileExistsError:
+            raise _taken(file) from None
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(begun, dir_fd=folder)
+    return {"where": str(file), "bytes": status.st_size}
+
+
+@contextmanager
+def _folder(folder: Path, *, make: bool = False) -> Iterator[int]:
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        begun.unlink(missing_ok=True)
-        descriptor = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        descriptor = walk.open_folder(folder, make=make)
     except OSError as error:
-        raise Unsafe(
-            f"Nothing can be written in {file.parent}: {error.strerror}. Name another folder.",
-            folder=str(file.parent),
-        ) from error
+        raise _unusable(folder, error) from error
     try:
-        _fetch(going, chosen, descriptor)
-        going.note(phase="landing")
-        os.link(begun, file)
-    except FileExistsError:
-        raise _taken(file) from None
+        yield descriptor
     finally:
-        begun.unlink()
-    return {"where": str(file), "bytes": file.stat().st_size}
+        os.close(descriptor)
 
 
-def _recover_file(going: Going, source: Postgres) -> dict[str, Any] | None:
+def _made(folder: int, name: str, shown: Path) -> int:
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)  # of an attempt that was killed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=folder)
+    except OSError as error:
+        raise _unusable(shown, error) from error
+
+
+def _require_same(folder: int, file: Path, written: os.stat_result) -> None:
+    """What has the name now is what was written, and nothing that somebody put in its place."""
+    named = os.stat(file.name, dir_fd=folder, follow_symlinks=False)
+    if identity(named) != identity(written):
+        raise Unsafe(
+            f"{file} is not what was written there: somebody replaced it. Name another folder.",
+            folder=str(file.parent),
+        )
+
+
+def _recover_file(going: Going) -> dict[str, Any] | None:
     """A whole file has its name already; a part of one has another, and is written anew."""
-    file, begun = _file(going, source), _begun(going, source)
-    if going.row.phase != "landing" or not file.exists():
+    file = _file(going)
+    if going.row.phase != "landing" or not os.path.lexists(file):
         return None
-    begun.unlink(missing_ok=True)
-    return {"where": str(file), "bytes": file.stat().st_size}
+    with _folder(file.parent) as folder:
+        with suppress(FileNotFoundError):
+            os.unlink(_begun(going), dir_fd=folder)
+        status = os.stat(file.name, dir_fd=folder, follow_symlinks=False)
+    return {"where": str(file), "bytes": status.st_size}
 
 
-def _file(going: Going, source: Postgres) -> Path:
+def _file(going: Going) -> Path:
+    """Named by the source: the names of databases and schemas are another's, and may be paths."""
     assert going.row.target is not None  # as it was asked
-    return Path(going.row.target) / f"{source.schema or source.database}.dump"
+    with going.session() as session:
+        name = session.get_one(Source, going.row.source_id).name
+    if "/" in name or name.startswith("."):
+        raise Unsafe(f"{name!r} is no name for a file. Give the source another name.")
+    return Path(going.row.target) / f"{name}.dump"
 
 
-def _begun(going: Going, source: Postgres) -> Path:
-    return _file(going, source).with_name(f".strongroom-restore-{going.token}")
+def _begun(going: Going) -> str:
+    return f".strongroom-restore-{going.token}"
 
 
 def _taken(file: Path) -> Unsafe:
     return Unsafe(f"There is a {file} already. Name another folder.", folder=str(file.parent))
+
+
+def _unusable(folder: Path, error: OSError) -> Unsafe:
+    return Unsafe(
+        f"Nothing can be written in {folder}: {error.strerror}. Name another folder.",
+        folder=str(folder),
+    )
 
 
 def _preview(going: Going, source: Postgres, live: Login, expected: Manifest) -> dict[str, Any]:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backup import repositories
+from backup import places, repositories
 from backup.restic import commands
+from backup.restic.calls import Surroundings
 from backup.restic.flags import RestoreOrder
 from backup.restic.outputs import Entry, RestoreReport
-from backup.sources.allowance import resolved
-from backup.sources.directory import Directory
-from restore import folders
+from backup.sources import walk
+from backup.sources.allowance import overlap, resolved
+from restore import folders, tree
 from restore.choosing import Chosen
 from restore.errors import Unsafe
 from restore.folders import Landed, Staging
 from restore.going import Going
 from restore.states import Destination
-from restore.tree import shown
+from restore.tree import Cursor, Step, shown
 from strongroom.errors import NotFound
 from strongroom.storage import Act
 
@@ -26,11 +30,15 @@ SECONDS = 24 * 3600.0
 LANDING = "swapping"  # the phase in which the live folder is touched
 
 
-def require(going: Going, source: Directory, chosen: Chosen) -> None:
-    """Raises what stands in the way, before anything is done."""
-    target = _target(going, source)
+def require(going: Going, folder: Path, chosen: Chosen) -> None:
+    """Raises what stands in the way, before anything is done.
+
+    `folder` is the source's as it was checked against the allow-list.
+    """
+    target = _target(going, folder)
     if going.row.destination is Destination.FOLDER:
         require_outside_home(going, target)
+        folders.require_no_link(target)
         _require_nothing_there(target)
     if going.row.paths:
         _require_in_point(going, chosen)
@@ -38,11 +46,10 @@ def require(going: Going, source: Directory, chosen: Chosen) -> None:
 
 def require_outside_home(going: Going, target: Path) -> None:
     """Nothing of a tenant lands among the platform's own keys and data."""
-    home, place = going.runtime.settings.home, resolved(target)
-    own = [going.runtime.settings.keys, going.runtime.settings.work, *([home] if home else [])]
-    if any(place.is_relative_to(resolved(each)) for each in own):
+    place, own = resolved(target), places.own_folders(going.runtime)
+    if any(overlap(place, resolved(each)) for each in own):
         raise Unsafe(
-            f"{target} lies in the platform's own folders. Name one outside of them.",
+            f"{target} overlaps with the platform's own folders. Name one outside of them.",
             code="target-in-home",
             folder=str(target),
         )
@@ -51,14 +58,11 @@ def require_outside_home(going: Going, target: Path) -> None:
 def _require_in_point(going: Going, chosen: Chosen) -> None:
     """Each path, and not just one of them: what was asked for and is not there is an error."""
     lacking = {"/" + path.strip("/"): path for path in going.row.paths}
-    here = repositories.surroundings(
-        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
-    )
 
     def strike(entry: Entry) -> None:
         lacking.pop(entry.path, None)
 
-    commands.ls(chosen.site.restic(Act.READ), here, chosen.restic_id, strike)
+    commands.ls(chosen.site.restic(Act.READ), _here(going, chosen), chosen.restic_id, strike)
     if lacking:
         raise NotFound(
             f"The point has nothing at {', '.join(map(shown, lacking.values()))}. Nothing was "
@@ -68,11 +72,11 @@ def _require_in_point(going: Going, chosen: Chosen) -> None:
         )
 
 
-def land(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
+def land(going: Going, folder: Path, chosen: Chosen) -> dict[str, Any]:
     """Bring it where it is wanted; with dry_run only say what would change."""
-    target = _target(going, source)
+    target = _target(going, folder)
     if going.row.dry_run:
-        return _preview(going, source, chosen)
+        return _preview(going, folder, chosen)
     going.note(phase="fetching")
     staging = folders.prepare(target, token=going.token)
     try:
@@ -84,6 +88,8 @@ def land(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
     except BaseException:
         folders.discard(staging)
         raise
+    finally:
+        staging.close()
     return _report(landed) | {
         "files": report.files,
         "bytes": report.bytes,
@@ -91,12 +97,12 @@ def land(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
     }
 
 
-def recover(going: Going, source: Directory) -> dict[str, Any] | None:
+def recover(going: Going, folder: Path) -> dict[str, Any] | None:
     """After a crash: what had landed is not landed again; anything less is cleared away."""
-    target = _target(going, source)
-    landed = _landed(going, resolved(target))
-    staged = resolved(target).with_name(f".strongroom-restore-{going.token}") / folders.DATA
-    whole = not staged.exists()
+    target = _target(going, folder)
+    landed = _landed(going, target)
+    staged = target.with_name(f".strongroom-restore-{going.token}") / folders.DATA
+    whole = not os.path.lexists(staged)
     finished = folders.recover(target, token=going.token)
     if finished is not None:
         is_folder = going.row.destination is Destination.FOLDER
@@ -120,21 +126,21 @@ def _landed(going: Going, target: Path) -> Landed | None:
             return Landed(target, None) if target.is_dir() and any(target.iterdir()) else None
 
 
-def _target(going: Going, source: Directory) -> Path:
+def _target(going: Going, folder: Path) -> Path:
     if going.row.destination is Destination.FOLDER:
         assert going.row.target is not None  # as it was asked
         return Path(going.row.target)
-    return source.path
+    return folder
 
 
 def _fetch(going: Going, chosen: Chosen, staging: Staging) -> RestoreReport:
-    here = repositories.surroundings(
-        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
-    )
     order = RestoreOrder(
-        snapshot=chosen.restic_id, target=staging.data, include=tuple(going.row.paths)
+        snapshot=chosen.restic_id,
+        target=staging.data,
+        include=tuple(going.row.paths),
+        descriptors=(staging.descriptor,),
     )
-    return commands.restore(chosen.site.restic(Act.READ), here, order)
+    return commands.restore(chosen.site.restic(Act.READ), _here(going, chosen), order)
 
 
 def _land(going: Going, staging: Staging) -> Landed:
@@ -176,28 +182,77 @@ def _without_empty(landed: Landed) -> Landed:
     return Landed(landed.path, None)
 
 
-def _preview(going: Going, source: Directory, chosen: Chosen) -> dict[str, Any]:
-    here = repositories.surroundings(
-        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
-    )
+def _preview(going: Going, folder: Path, chosen: Chosen) -> dict[str, Any]:
     in_place = going.row.destination is Destination.IN_PLACE
-    nowhere = going.runtime.folder("scratch") / f"preview-{going.token}"  # and never made
-    target = resolved(source.path) if in_place else nowhere
-    order = RestoreOrder(
-        snapshot=chosen.restic_id,
-        target=target,
-        include=tuple(going.row.paths),
-        delete=in_place and not going.row.paths,
-        dry_run=True,
-    )
-    report = commands.restore(chosen.site.restic(Act.READ), here, order)
+    with _live(folder if in_place else None) as live:
+        nowhere = going.runtime.folder("scratch") / f"preview-{going.token}"  # and never made
+        order = RestoreOrder(
+            snapshot=chosen.restic_id,
+            target=nowhere if live is None else walk.by_descriptor(live),
+            include=tuple(going.row.paths),
+            dry_run=True,
+            descriptors=() if live is None else (live,),
+        )
+        report = commands.restore(chosen.site.restic(Act.READ), _here(going, chosen), order)
+        whole = live is not None and not going.row.paths
+        deleted = _count_new(going, live, chosen) if live is not None and whole else 0
     return {
         "dry_run": True,
         "would_restore": report.restored,
         "unchanged": report.skipped,
-        "would_delete": report.deleted,
+        "would_delete": deleted,
         "bytes": report.bytes_restored,
     }
+
+
+@contextmanager
+def _live(folder: Path | None) -> Iterator[int | None]:
+    """The live folder, opened as it was checked; None when there is none."""
+    try:
+        descriptor = None if folder is None else walk.open_folder(folder)
+    except FileNotFoundError:
+        descriptor = None
+    except OSError as error:
+        raise Unsafe(
+            f"{folder} cannot be entered at {error.filename!r}: {error.strerror}.",
+            folder=str(folder),
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _count_new(going: Going, live: int, chosen: Chosen) -> int:
+    """Of the live folder, what the point has not. restic counts it by a path only, not by an open
+    folder."""
+    known: set[int] = set()  # hashes: a point may have millions of paths
+
+    def keep(entry: Entry) -> None:
+        known.add(hash(entry.path))
+
+    commands.ls(chosen.site.restic(Act.READ), _here(going, chosen), chosen.restic_id, keep)
+    cursor = Cursor(live)
+    try:
+        return sum(
+            hash(_as_listed(entry.path)) not in known
+            for entry in tree.walk(cursor)
+            if entry.step is not Step.LEAVE
+        )
+    finally:
+        cursor.close()
+
+
+def _as_listed(path: str) -> str:
+    """As restic lists it: each byte that is not UTF-8 becomes U+FFFD."""
+    return "/" + re.sub("[\udc80-\udcff]", "\ufffd", path)
+
+
+def _here(going: Going, chosen: Chosen) -> Surroundings:
+    return repositories.surroundings(
+        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
+    )
 
 
 def _report(landed: Landed) -> dict[str, Any]:

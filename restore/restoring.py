@@ -7,6 +7,7 @@ restore that dies before it is taken up again from the start, one that dies in i
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -111,21 +112,27 @@ def _from(
     """Bring it from this copy; what fails before the landing has changed nothing."""
     parsed, access = reached
     if isinstance(parsed, Directory):
-        landing_folders.require(going, parsed, chosen)
+        landing_folders.require(going, _checked(access), chosen)
     else:
         landing_databases.require(going, (parsed, access))
     if going.row.destination is Destination.IN_PLACE and not going.row.dry_run:
         _safety_point(going, source)
     if isinstance(parsed, Directory):
-        return landing_folders.land(going, parsed, chosen)
+        return landing_folders.land(going, _checked(access), chosen)
     return landing_databases.land(going, (parsed, access), chosen)
 
 
 def _recovered(going: Going, parsed: kinds.Source, access: Access) -> dict[str, Any] | None:
     """What an attempt that died had landed is not landed again."""
     if isinstance(parsed, Directory):
-        return landing_folders.recover(going, parsed)
+        return landing_folders.recover(going, _checked(access))
     return landing_databases.recover(going, (parsed, access))
+
+
+def _checked(access: Access) -> Path:
+    """The folder that the allow-list has, and not what the source's path leads to by now."""
+    assert access.folder is not None  # every folder that was admitted has one
+    return access.folder
 
 
 def _saved(going: Going) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def _is_gone(going: Going, source: Source) -> bool:
     with going.session() as session:
         parsed, access = places.reach(going.runtime, session, source)
     try:
-        if isinstance(parsed, Directory) and not any(parsed.path.iterdir()):
+        if isinstance(parsed, Directory) and not any(_checked(access).iterdir()):
             return True
     except OSError:
         log.info("the live folder cannot be listed", source=source.name)

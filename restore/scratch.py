@@ -9,7 +9,7 @@ extensions, foreign data wrappers and functions in C therefore cannot be loaded:
 here with a reason, and nothing live is touched.
 
 pg_restore reads the archive as the cluster's own account, with a password that opens only the
-plain role. A folder whose keeper has died is found by its lock and swept.
+plain role. No role has a name that could be guessed, so that no dump can speak of it. A folder whose keeper has died is found by its lock and swept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from strongroom.stack.cluster import SOCKET_NUMBER, Cluster, Options
 
 AS_IS = Limits(core_bytes=None)
 MIB = 1024 * 1024
-OWNER = "tenant"  # the plain role, and the database it owns
+DATABASE = "tenant"  # the one that the plain role owns
 NO_NETWORK = "no-network-namespace"  # a note: this system does not let us cut the network
 OTHER_LOCALE = "other-locale"  # a note: the source's sorting rules are not on this machine
 SKIPPED = (
@@ -84,7 +84,8 @@ class Scratch:
 
     def manifest(self, *, schema: str | None = None) -> Manifest:
         """Of what is in it now, by the code that took the manifest of the source."""
-        with connection.connect(self.login) as line:
+        seconds = self.budget.seconds + connection.PATIENCE_SECONDS
+        with connection.talk(self.login, seconds=seconds) as line:
             line.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             fingerprint.fix(line, statement_seconds=self.budget.seconds)
             return fingerprint.take(line, schema=schema)
@@ -96,10 +97,10 @@ def cluster(place: Place, budget: Budget, expected: Manifest) -> Iterator[Scratc
     files.make_private(place.folder)
     wanted = place.folder / f"scratch-{secrets.token_hex(6)}"
     with _kept(wanted), _served(place, budget, wanted) as (server, notes):
-        password = secrets.token_hex(24)
-        _furnish(server, expected, password, notes)
+        owner = _login(server, f"owner_{secrets.token_hex(6)}", secrets.token_hex(24))
+        _furnish(server, expected, owner, notes)
         yield Scratch(
-            login=_login(server, OWNER, password),
+            login=owner,
             programs=server.quarters.programs,
             account=server.quarters.account,
             data=server.quarters.data,
@@ -158,7 +159,8 @@ def prove(scratch: Scratch, expected: Manifest) -> Manifest:
 
 def keep_only(scratch: Scratch, chosen: list[tuple[str, str]]) -> None:
     """Drop all other tables from the scratch database, with what leans on them."""
-    with connection.connect(scratch.login) as line:
+    seconds = scratch.budget.seconds + connection.PATIENCE_SECONDS
+    with connection.talk(scratch.login, seconds=seconds) as line:
         fingerprint.fix(line, statement_seconds=scratch.budget.seconds)
         present = {(each.schema, each.name) for each in fingerprint.take(line).tables}
         for table in sorted(present - set(chosen)):
@@ -264,8 +266,9 @@ def _served(place: Place, budget: Budget, wanted: Path) -> Iterator[tuple[Cluste
     files.make_private(wanted.parent)
     try:
         rooms = quarters.settle(wanted, account=place.account)
-        password = _copy_template(place, rooms)
-        server = _Walled(rooms, password=password, log=wanted / "log", options=_options(budget))
+        superuser, password = _copy_template(place, rooms)
+        options = _options(superuser, budget)
+        server = _Walled(rooms, password=password, log=wanted / "log", options=options)
         server.budget = budget
         notes = [] if wall(rooms.account) else [NO_NETWORK]
         try:
@@ -279,9 +282,9 @@ def _served(place: Place, budget: Budget, wanted: Path) -> Iterator[tuple[Cluste
         _remove(wanted, place)
 
 
-def _options(budget: Budget) -> Options:
+def _options(superuser: str, budget: Budget) -> Options:
     return Options(
-        superuser="keeper",
+        superuser=superuser,
         durable=False,
         settings={
             "autovacuum": "off",
@@ -301,17 +304,22 @@ def _options(budget: Budget) -> Options:
     )
 
 
-def _copy_template(place: Place, rooms: quarters.Quarters) -> str:
-    """An empty cluster in the quarters; made by initdb once, by copying from then on."""
+def _copy_template(place: Place, rooms: quarters.Quarters) -> tuple[str, str]:
+    """An empty cluster in the quarters; made by initdb once, by copying from then on.
+
+    Gives back its superuser, whose name is of this machine only, and the password.
+    """
     files.make_private(place.template)
     with (place.template / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = quarters.settle(place.template / "cluster", account=place.account)
-        secret = place.template / "password"
+        secret = place.template / "superuser"
         if not secret.exists():
-            files.write(secret, secrets.token_hex(24).encode())
-        password = secret.read_text()
-        model = Cluster(kept, password=password, log=place.template / "log", options=_model())
+            shutil.rmtree(kept.data, ignore_errors=True)  # it has another superuser
+            files.write(secret, f"keeper_{secrets.token_hex(6)} {secrets.token_hex(24)}".encode())
+        superuser, password = secret.read_text().split()
+        options = Options(superuser=superuser, durable=False, limits=AS_IS)
+        model = Cluster(kept, password=password, log=place.template / "log", options=options)
         if not _fits(kept, rooms):
             shutil.rmtree(kept.data, ignore_errors=True)
             model.create()
@@ -329,11 +337,7 @@ def _copy_template(place: Place, rooms: quarters.Quarters) -> str:
             "Make room there.",
             path=str(rooms.data),
         )
-    return password
-
-
-def _model() -> Options:
-    return Options(superuser="keeper", durable=False, limits=AS_IS)
+    return superuser, password
 
 
 def _fits(kept: quarters.Quarters, rooms: quarters.Quarters) -> bool:
@@ -347,36 +351,57 @@ def _fits(kept: quarters.Quarters, rooms: quarters.Quarters) -> bool:
     return said.split()[-1].partition(".")[0] == made_by
 
 
-def _furnish(server: Cluster, expected: Manifest, password: str, notes: list[str]) -> None:
-    """The superuser's only work: a role, a database of its own, and what a dump takes for given."""
-    owner = sql.Identifier(OWNER)
-    with server.connect() as line:
-        line.execute(
-            # BYPASSRLS: in its own database, and nowhere else, it has to read every row.
-            sql.SQL(
-                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS"
-                " PASSWORD {}"
-            ).format(owner, sql.Literal(password))
-        )
-        for role in expected.roles:
+def _furnish(server: Cluster, expected: Manifest, owner: Login, notes: list[str]) -> None:
+    """The superuser's only work: a role, a database of its own, and what a dump takes for given.
+
+    Raises WillNotLoad: names of roles and encodings are the source's, and may be impossible.
+    """
+    try:
+        with server.connect() as line:
+            _create_roles(line, expected, owner)
+            notes += _create_database(line, expected, owner)
+            line.execute(sql.SQL("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"))
+        if expected.schema is not None:
+            _prepare_for_schema(server, expected, owner)
+    except psycopg.Error as error:
+        said = error.diag.message_primary or str(error)
+        raise WillNotLoad(
+            "No throw-away database can be made as this dump needs it, so nothing live was "
+            f"touched. PostgreSQL said: {said}",
+            said=said,
+        ) from error
+
+
+def _create_roles(line: fingerprint.Line, expected: Manifest, owner: Login) -> None:
+    password = owner.access.password or b""
+    line.execute(
+        # BYPASSRLS: in its own database, and nowhere else, it has to read every row.
+        sql.SQL(
+            "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS"
+            " PASSWORD {}"
+        ).format(sql.Identifier(owner.user), sql.Literal(password.decode()))
+    )
+    there = {str(name) for (name,) in line.execute("SELECT rolname FROM pg_roles")}
+    for role in expected.roles:
+        if role not in there and not role.startswith("pg_"):  # those are PostgreSQL's own to make
             line.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
-        _create_database(line, expected, notes)
-        line.execute(sql.SQL("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC"))
-    if expected.schema is not None:
-        _prepare_for_schema(server, expected)
 
 
-def _create_database(line: fingerprint.Line, expected: Manifest, notes: list[str]) -> None:
-    from_where = sql.SQL("CREATE DATABASE {0} OWNER {0} TEMPLATE template0 ENCODING {1} ").format(
-        sql.Identifier(OWNER), sql.Literal(expected.locale.encoding)
+def _create_database(line: fingerprint.Line, expected: Manifest, owner: Login) -> list[str]:
+    """The codes of what had to be done without."""
+    from_where = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} ").format(
+        sql.Identifier(owner.database),
+        sql.Identifier(owner.user),
+        sql.Literal(expected.locale.encoding),
     )
     try:
         line.execute(from_where + locale_words(expected.locale))
     except psycopg.Error:
-        notes.append(OTHER_LOCALE)
         utf8 = expected.locale.encoding == "UTF8"
         words = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'" if utf8 else "LOCALE 'C'"
         line.execute(from_where + sql.SQL(words))
+        return [OTHER_LOCALE]
+    return []
 
 
 def locale_words(locale: manifest.Locale) -> sql.Composable:
@@ -399,14 +424,14 @@ def locale_words(locale: manifest.Locale) -> sql.Composable:
     return sql.SQL(" ").join(words)
 
 
-def _prepare_for_schema(server: Cluster, expected: Manifest) -> None:
+def _prepare_for_schema(server: Cluster, expected: Manifest, owner: Login) -> None:
     """A dump of one schema brings that schema along, but not the extensions it leans on."""
     if expected.schema == "public":
-        with server.connect(OWNER) as line:
+        with server.connect(owner.database) as line:
             line.execute("DROP SCHEMA public")
     # As the plain role: PostgreSQL itself lets it have trusted extensions only.
-    with server.connect(OWNER) as line:
-        line.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(OWNER)))
+    with server.connect(owner.database) as line:
+        line.execute(sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(owner.user)))
         for name, schema in expected.extensions:
             if schema == expected.schema:
                 continue
@@ -426,7 +451,7 @@ def _login(server: Cluster, role: str, password: str) -> Login:
         host=str(server.quarters.socket),
         port=SOCKET_NUMBER,
         user=role,
-        database=OWNER,
+        database=DATABASE,
         access=Access(password.encode()),
     )
 

@@ -32,6 +32,7 @@ from strongroom.program import Command
 
 Name = tuple[str, str]  # schema and table
 LOCK_SECONDS = 60
+PACE = 2  # times what it may take to load the whole dump: then we hang up
 # psql's own words in a plain dump; they stand alone on a line, outside of every statement.
 PSQL_WORDS = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+$", re.MULTILINE)
 KEYS = """
@@ -69,8 +70,12 @@ class Replaced:
 def replace_in(source: Scratch, live: Login, chosen: Sequence[Name]) -> Replaced:
     """Raises Violated, NotAsItWas, NotSwapped or Unsafe, and then nothing has changed."""
     wanted = sorted(set(chosen))
+    patience = LOCK_SECONDS + PACE * source.budget.seconds
     try:
-        with connection.connect(source.login) as held, connection.connect(live) as line:
+        with (
+            connection.talk(source.login, seconds=patience) as held,
+            connection.talk(live, seconds=patience) as line,
+        ):
             fingerprint.fix(held, statement_seconds=source.budget.seconds)
             fingerprint.fix(line, statement_seconds=source.budget.seconds)
             line.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_SECONDS}s",))

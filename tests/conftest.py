@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import secrets
 import shutil
 import tempfile
@@ -37,7 +38,7 @@ from strongroom import schema, settings
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from strongroom.settings import Settings
-from strongroom.stack import quarters
+from strongroom.stack import ports, quarters
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.postgres import DATABASE, make_database, make_role
 from tenants.models import Tenant
@@ -47,6 +48,9 @@ from web.models import METADATA
 from web.stack import register
 
 TEMPLATE = "template_of_tests"
+# Two test processes start their stacks at the same moment: each chooses ports from its own half.
+_HALF = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+ports.LOWEST, ports.HIGHEST = 12_000 + _HALF * 5_000, 17_000 + _HALF * 5_000
 # Nothing here has to survive a power cut.
 HASTY = ("fsync = off", "full_page_writes = off", "synchronous_commit = off")
 _numbers = itertools.count(1)
@@ -114,7 +118,7 @@ def runtime(
         runtimes.use(None)
         made.database.close()
         made.app.close()
-        for pointer in made.settings.work.rglob(quarters.POINTER):
+        for pointer in list(made.settings.work.rglob(quarters.POINTER)):
             quarters.clear(pointer.parent)  # clusters of restores lie elsewhere when we are root
 
 

@@ -8,7 +8,9 @@ from strongroom import runtime
 from strongroom.dispatch import Due, Planner
 from strongroom.runtime import Runtime
 from strongroom.settings import Settings
+from web import models
 
+METADATA = models.METADATA  # a foreign key is resolved only when every model is known
 TASKS = ("backup.tasks", "restore.tasks")
 DUES: tuple[Due, ...] = (*backup.tasks.DUES, *restore.tasks.DUES)
 PLANNERS: tuple[Planner, ...] = backup.tasks.PLANNERS

@@ -135,8 +135,10 @@ def copy(
     else:
         _run_through(through, call, here)
     there = snapshots(target, here)
-    ours = {one.id: one for one in snapshots(source, here)}
-    found = [_copy_of(ours[name], there) if name in ours else None for name in ids]
+    found = [_copy_of(frozenset([name]), there) for name in ids]
+    if None in found:  # a copy of a copy is known by the id of the first
+        ours = {one.id: one.names for one in snapshots(source, here)}
+        found = [_copy_of(ours.get(name, frozenset([name])), there) for name in ids]
     missing = [name for name, copied in zip(ids, found, strict=True) if copied is None]
     if missing:
         raise errors.CopyMissing(
@@ -349,10 +351,8 @@ def _run_through(store: gateway.Readable, call: Call, here: Surroundings) -> Non
             raise error from (way.failures[0] if way.failures else None)
 
 
-def _copy_of(ours: Snapshot, there: Sequence[Snapshot]) -> Snapshot | None:
-    """By the id of the first, which a copy of a copy has too; and with the very same content."""
-    alike = (one for one in reversed(there) if one.names & ours.names and one.tree == ours.tree)
-    return next(alike, None)
+def _copy_of(names: frozenset[str], there: Sequence[Snapshot]) -> Snapshot | None:
+    return next((one for one in reversed(there) if one.names & names), None)
 
 
 def _summarised(

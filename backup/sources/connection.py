@@ -40,6 +40,7 @@ from strongroom import program
 from strongroom.errors import BadValue, StrongroomError
 
 CONNECT_SECONDS = 10
+PATIENCE_SECONDS = 5.0  # longer than the server was asked for: then we hang up
 LOOK_SECONDS = 0.25  # between two looks at a conversation
 CANCEL_SECONDS = 2.0  # for the request to cancel, before we hang up
 MOST_BYTES = 256 * 1024 * 1024  # that one conversation may bring; libpq keeps what it is sent

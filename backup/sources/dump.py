@@ -6,6 +6,9 @@ dump counts only when `Verdict.good` says so; whoever stores the stream waits fo
 Tables under row-level security stop the dump when this user would not see all rows: pg_dump and
 the manifest both switch row security off, which turns a silent part into an error. The user needs
 BYPASSRLS then, or to own the table. Subscriptions are left out: they hold other servers' passwords.
+
+The server is not trusted: it may fall silent, or answer what no PostgreSQL answers. Either is a bad
+verdict, and never a wait without an end.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 import psycopg
+import structlog
 
 from backup.sources import connection, fingerprint
 from backup.sources.connection import Access, Login, Unreachable, password_file
@@ -32,6 +36,9 @@ from strongroom.errors import StrongroomError
 from strongroom.program import Command, Finished
 
 LOCK_WAIT_MILLISECONDS = 60_000  # for a table that somebody is just changing
+BROKEN_OFF = (connection.Silent, connection.SourceOdd, connection.TooMuch, program.Stopped)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,20 @@ def take(source: Postgres, access: Access, *, into: int, tools: Tools) -> Verdic
     """
     started = time.monotonic()
     try:
-        with _snapshot(source.login(access), tools.timeout) as (line, name):
+        with _snapshot(source.login(access), tools) as (line, name):
             positions = fingerprint.next_numbers(line, schema=source.schema)
             with _dumping(source, access, name, into, tools) as child:
                 os.close(into)
                 into = -1
                 finished, manifest = _both(child, line, source, positions, tools)
+                if isinstance(manifest, Exception) and not (finished and _cancelled(manifest)):
+                    raise manifest
     except psycopg.Error as error:
         finished, manifest = None, error
+    except BROKEN_OFF as error:
+        whole = isinstance(error, connection.SourceOdd)  # of the others the code says all
+        log.warning("a source broke off", code=error.code, host=source.host, exc_info=whole)
+        finished, manifest = error, error
     finally:
         if into >= 0:
             os.close(into)
@@ -77,17 +90,14 @@ def take(source: Postgres, access: Access, *, into: int, tools: Tools) -> Verdic
 
 
 @contextmanager
-def _snapshot(login: Login, timeout: float) -> Iterator[tuple[Line, str]]:
-    line = connection.connect(login)
-    try:
+def _snapshot(login: Login, tools: Tools) -> Iterator[tuple[Line, str]]:
+    seconds = tools.timeout + connection.PATIENCE_SECONDS
+    with connection.talk(login, seconds=seconds, stop=tools.stop) as line:
         line.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         line.read_only = True
-        fingerprint.fix(line, statement_seconds=timeout)
-        row = line.execute("SELECT pg_export_snapshot()").fetchone()
-        assert row is not None
-        yield line, row[0]
-    finally:
-        line.close()
+        fingerprint.fix(line, statement_seconds=tools.timeout)
+        (name,) = fingerprint.only(line, "SELECT pg_export_snapshot()")
+        yield line, fingerprint.text(name)
 
 
 @contextmanager
@@ -127,7 +137,7 @@ def _both(
     source: Postgres,
     positions: fingerprint.Positions,
     tools: Tools,
-) -> tuple[Finished | StrongroomError | None, Manifest | psycopg.Error]:
+) -> tuple[Finished | StrongroomError | None, Manifest | Exception]:
     """pg_dump and the manifest side by side; when one fails, the other is not waited for."""
     stop = tools.stop or threading.Event()
     failed = _Either(stop)
@@ -146,10 +156,13 @@ def _both(
         return finished, manifest.result()
 
 
-def _cut_short(line: Line, manifest: Future[Manifest | psycopg.Error]) -> None:
-    """A request to cancel meets only a statement that is running: ask until it is over."""
+def _cut_short(line: Line, manifest: Future[Manifest | Exception]) -> None:
+    """A request to cancel meets only a statement that is running: ask until it is over.
+
+    A server that does not heed it is hung up on by the watch over the line.
+    """
     while not wait([manifest], timeout=0.1).done:
-        with suppress(psycopg.Error):
+        with suppress(Exception):  # what a server makes of it is its own affair
             line.cancel_safe(timeout=5)
 
 
@@ -166,40 +179,44 @@ class _Either(threading.Event):
 
 def _manifest(
     line: Line, source: Postgres, positions: fingerprint.Positions, failed: threading.Event
-) -> Manifest | psycopg.Error:
+) -> Manifest | Exception:
     try:
         return fingerprint.take(line, schema=source.schema, positions=positions)
-    except psycopg.Error as error:
+    except Exception as error:  # noqa: BLE001 - raised again by `take`
         failed.set()
         return error
 
 
 def _judge(
     finished: Finished | StrongroomError | None,
-    manifest: Manifest | psycopg.Error,
+    manifest: Manifest | Exception,
     seconds: float,
 ) -> Verdict:
     def bad(reason: str, detail: str) -> Verdict:
         return Verdict(False, reason, detail[-program.LINE_LIMIT :], None, seconds)
 
     if isinstance(manifest, psycopg.Error) and (finished is None or not _cancelled(manifest)):
-        return bad(Unreachable.code if _lost(manifest) else "manifest-failed", str(manifest))
+        return bad(_failure(manifest), str(manifest))
     if isinstance(finished, StrongroomError):
         return bad(finished.code, finished.message)
     assert finished is not None
     if finished.code != 0:
         return bad("pg-dump-killed" if finished.code < 0 else "pg-dump-failed", finished.stderr)
-    if isinstance(manifest, psycopg.Error):
+    if isinstance(manifest, Exception):
         return bad("manifest-failed", str(manifest))
     return Verdict(True, None, finished.stderr, manifest, seconds)
 
 
-def _lost(error: psycopg.Error) -> bool:
-    """The connection broke, or the server went down: class 08 and 57, or no answer at all."""
-    return error.sqlstate is None or error.sqlstate[:2] in ("08", "57")
+def _failure(error: psycopg.Error) -> str:
+    """Class 08 and 57 say that the connection broke or the server went down."""
+    if error.sqlstate is not None:
+        return Unreachable.code if error.sqlstate[:2] in ("08", "57") else "manifest-failed"
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return Unreachable.code  # no answer at all
+    return connection.SourceOdd.code  # psycopg itself made nothing of the answer
 
 
-def _cancelled(error: psycopg.Error) -> bool:
+def _cancelled(error: Exception) -> bool:
     return isinstance(error, psycopg.errors.QueryCanceled)
 
 

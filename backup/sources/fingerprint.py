@@ -100,8 +100,8 @@ def rows(line: Line, query: Query, params: Params | None = None) -> list[Row]:
         if len(found) == MOST:
             line.close()  # else what is still coming would be read before we get on
             raise TooMuch(
-                f"PostgreSQL at {line.info.host} lists more than {MOST} things of one kind. "
-                "Split the database into several sources.",
+                f"The database lists more than {MOST} things of one kind (tables, functions and the "
+                "like). Split it into several sources.",
                 limit=MOST,
             )
         found.append(row)

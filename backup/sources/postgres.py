@@ -8,14 +8,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import psycopg
 
-from backup.sources import connection
+from backup.sources import connection, fingerprint
 from backup.sources.connection import Access, Login, MayNotRead, NoSuchSchema, Unreachable
 from backup.sources.hosts import checked_port, parse_host
 from backup.sources.options import optional_text_of, reject_unknown, text_of
 from strongroom.errors import BadValue
 
 KIND = "postgres"
-CHECK_MILLISECONDS = 20_000
+CHECK_SECONDS = 20.0
 NAME_BYTES = 63  # PostgreSQL cuts longer names silently
 PARAMETERS: Mapping[str, frozenset[str] | None] = {
     "sslmode": frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}),
@@ -112,8 +112,8 @@ def check(source: Postgres, access: Access) -> PostgresFound:
     """Sign in and look. Raises what is wrong, in words that never hold the password."""
     login = source.login(access)
     try:
-        with connection.connect(login) as line:
-            line.execute(f"SET statement_timeout = {CHECK_MILLISECONDS}")
+        with connection.talk(login, seconds=CHECK_SECONDS + connection.PATIENCE_SECONDS) as line:
+            line.execute(f"SET statement_timeout = '{CHECK_SECONDS:.0f}s'")
             return _look(line, source)
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unreachable(
@@ -121,6 +121,8 @@ def check(source: Postgres, access: Access) -> PostgresFound:
             f"{source.database!r}. Try again.",
             host=source.host,
         ) from error
+    except psycopg.Error as error:
+        raise connection.odd(login, error) from error
 
 
 def checked_name(name: str, *, what: str) -> str:
@@ -133,13 +135,13 @@ def checked_name(name: str, *, what: str) -> str:
 def _look(line: psycopg.Connection, source: Postgres) -> PostgresFound:
     schema = {"schema": source.schema}
     named = "SELECT 1 FROM pg_namespace WHERE nspname = %(schema)s"
-    if source.schema is not None and line.execute(named, schema).fetchone() is None:
+    if source.schema is not None and not fingerprint.rows(line, named, schema):
         raise NoSuchSchema(
             f"Database {source.database!r} has no schema {source.schema!r}. Check --schema; "
             "capital letters count.",
             schema=source.schema,
         )
-    closed = [str(row[0]) for row in line.execute(CLOSED, schema)]
+    closed = [fingerprint.text(name) for (name,) in fingerprint.rows(line, CLOSED, schema)]
     if closed:
         more = " and more" if len(closed) > 3 else ""
         raise MayNotRead(
@@ -147,9 +149,8 @@ def _look(line: psycopg.Connection, source: Postgres) -> PostgresFound:
             f"GRANT pg_read_all_data TO {source.user}, or SELECT on what is missing.",
             tables=closed[:3],
         )
-    row = line.execute("SELECT pg_database_size(current_database())").fetchone()
-    assert row is not None
-    return PostgresFound(line.info.server_version, int(row[0]))
+    (size,) = fingerprint.only(line, "SELECT pg_database_size(current_database())")
+    return PostgresFound(line.info.server_version, int(size))
 
 
 def _parameters(query: str) -> tuple[tuple[str, str], ...]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WAY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # passed through, not read
 
 
 def open_folder(folder: Path, *, make: bool = False) -> int:
@@ -23,16 +24,15 @@ def open_folder(folder: Path, *, make: bool = False) -> int:
     """
     if not folder.is_absolute() or ".." in folder.parts:
         raise ValueError(f"{folder} is to be absolute and without '..'.")
-    descriptor = os.open("/", FOLDER)
+    descriptor = os.open("/", _WAY)
     try:
-        for part in folder.parts[1:]:
-            below = _enter(descriptor, part, make=make)
+        for part in folder.parts[1:-1]:
+            below = _enter(descriptor, part, _WAY, make=make)
             os.close(descriptor)
             descriptor = below
-    except BaseException:
+        return _enter(descriptor, folder.name or "/", FOLDER, make=make)
+    finally:
         os.close(descriptor)
-        raise
-    return descriptor
 
 
 @contextmanager
@@ -50,11 +50,11 @@ def by_descriptor(descriptor: int) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
-def _enter(above: int, name: str, *, make: bool) -> int:
+def _enter(above: int, name: str, how: int, *, make: bool) -> int:
     try:
-        return os.open(name, FOLDER, dir_fd=above)
+        return os.open(name, how, dir_fd=above)
     except FileNotFoundError:
         if not make:
             raise
     os.mkdir(name, 0o700, dir_fd=above)
-    return os.open(name, FOLDER, dir_fd=above)
+    return os.open(name, how, dir_fd=above)

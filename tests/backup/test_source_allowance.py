@@ -67,6 +67,20 @@ def test_a_link_out_of_the_root_is_seen_through(tmp_path: Path) -> None:
         allowance.allowed_folder(tmp_path / "acme" / "way", [tmp_path / "acme"])
 
 
+def test_a_root_that_was_replaced_by_a_link_allows_nothing(tmp_path: Path) -> None:
+    for name in ("srv/acme/files", "bolt"):
+        (tmp_path / name).mkdir(parents=True)
+    root = tmp_path / "srv" / "acme"
+    assert allowance.allowed_folder(root / "files", [root]) == root / "files"
+    root.rename(tmp_path / "srv" / "away")
+    for target in (tmp_path / "bolt", tmp_path / "srv" / "away", tmp_path):
+        root.symlink_to(target)
+        for folder in (root, root / "files"):
+            with pytest.raises(Refused, match="moved or replaced by a link"):
+                allowance.allowed_folder(folder, [root])
+        root.unlink()
+
+
 def test_an_empty_list_allows_nothing(tmp_path: Path) -> None:
     with pytest.raises(Refused):
         allowance.allowed_folder(tmp_path, [])
@@ -77,7 +91,8 @@ def test_an_empty_list_allows_nothing(tmp_path: Path) -> None:
 def test_roots_of_two_tenants_may_not_overlap(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "shared")
-    roots = {ACME: [tmp_path / "a", tmp_path / "link"], BOLT: [tmp_path / "b", tmp_path / "shared"]}
+    link = allowance.resolved(tmp_path / "link")
+    roots = {ACME: [tmp_path / "a", link], BOLT: [tmp_path / "b", tmp_path / "shared"]}
     found = allowance.overlaps(roots)
     assert [(each.first, each.second) for each in found] == [(ACME, BOLT)]
     assert allowance.overlaps({ACME: [tmp_path / "a"], BOLT: [tmp_path / "ab"]}) == []

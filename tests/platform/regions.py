@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from moto.server import ThreadedMotoServer
@@ -33,6 +33,27 @@ def running_region(
 
 def free_ports() -> seaweed.Ports:
     return seaweed.Ports(*ports.choose(4, with_grpc=True))
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Address, as /proc writes it, and port of every TCP socket where this process listens."""
+    ours = sockets_of(pid)
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+    ]
+    places = [line[1].split(":") for line in lines if line[3] == "0A" and line[9] in ours]
+    return {(address, int(port, 16)) for address, port in places}
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Inodes of its open sockets."""
+    found = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(str(entry.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return found
 
 
 @contextmanager

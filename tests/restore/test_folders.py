@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -266,13 +267,97 @@ def test_a_deep_tree_and_a_sparse_giant_land(live: Path) -> None:
     subprocess.run(["rm", "-rf", landed.path], check=True)
 
 
-def test_a_target_that_is_a_link_is_resolved_first(live: Path) -> None:
-    link = live.parent / "link"
-    link.symlink_to(live)
-    landed = folders.in_place(staged(link, new="n"), at=AT)
-    assert landed.path == live
-    assert link.is_symlink()
-    assert reading(live) == {"new": "n"}
+def test_a_target_with_a_link_on_its_way_is_refused(live: Path, tmp_path: Path) -> None:
+    old = reading(live)
+    (live.parent / "link").symlink_to(live)
+    (tmp_path / "way").symlink_to(live.parent)
+    for target in (live.parent / "link", tmp_path / "way" / "acme"):
+        with pytest.raises(Unsafe, match="leads through a link"):
+            folders.prepare(target, token="r1")
+    assert reading(live) == old
+    assert {path.name for path in live.parent.iterdir()} == {"acme", "link"}
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    folder = tmp_path / "victim"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "precious").write_text("precious")
+    return folder
+
+
+def test_a_staging_folder_that_was_swapped_is_neither_followed_nor_removed(
+    live: Path, victim: Path
+) -> None:
+    staging = staged(live, new="n")
+    place = live.parent / staging.name
+    place.rename(live.parent / "away")
+    place.symlink_to(victim)
+    with pytest.raises(Unsafe, match="somebody replaced it"):
+        folders.discard(staging)
+    with pytest.raises(Unsafe, match="somebody replaced it"):
+        folders.recover(live, token="r1")
+    assert place.is_symlink()
+    assert reading(victim) == {"data/precious": "precious"}
+    assert list((live.parent / "away").iterdir()) == []
+
+
+def test_what_is_restored_goes_into_the_folder_that_was_made(live: Path, victim: Path) -> None:
+    staging = folders.prepare(live, token="r1")
+    place = live.parent / staging.name
+    place.rename(live.parent / "away")
+    place.symlink_to(victim)
+    (staging.data / "new").write_text("n")
+    assert reading(victim) == {"data/precious": "precious"}
+    assert reading(live.parent / "away") == {"data/new": "n"}
+
+
+@as_root
+def test_a_staging_folder_of_another_is_not_taken_for_ours(live: Path) -> None:
+    place = live.parent / ".strongroom-restore-r1"
+    place.mkdir(mode=0o700)
+    (place / "exchange.json").write_text("{}")
+    os.chown(place, 1234, 1234)
+    with pytest.raises(Unsafe, match="somebody replaced it"):
+        folders.recover(live, token="r1")
+    assert (place / "exchange.json").exists()
+
+
+@pytest.mark.parametrize("name", ["../../victim/in", "/tmp/in", "..", ""])
+def test_a_note_of_an_exchange_that_names_a_path_is_refused(
+    live: Path, victim: Path, name: str
+) -> None:
+    place = live.parent / ".strongroom-restore-r1"
+    place.mkdir(mode=0o700)
+    (place / "data").mkdir()
+    status = (place / "data").stat()
+    note = {"live": [status.st_dev, status.st_ino], "before": name}
+    (place / "exchange.json").write_text(json.dumps(note))
+    with pytest.raises(Unsafe, match="not written by us"):
+        folders.recover(live, token="r1")
+    assert reading(victim) == {"data/precious": "precious"}
+    assert (place / "data").is_dir()
+
+
+def test_a_note_that_was_cut_off_is_of_no_exchange(live: Path) -> None:
+    old = reading(live)
+    staging = staged(live, new="n")
+    (live.parent / staging.name / "exchange.json").write_text('{"live": [1')
+    assert folders.recover(live, token="r1") is None
+    assert reading(live) == old
+    assert [path.name for path in live.parent.iterdir()] == ["acme"]
+
+
+def test_a_live_folder_that_became_a_link_is_not_replaced(live: Path, victim: Path) -> None:
+    staging = staged(live, new="n")
+    live.rename(live.parent / "away")
+    live.symlink_to(victim)
+    with pytest.raises(Unsafe):
+        folders.in_place(staging, at=AT)
+    with pytest.raises(Unsafe):
+        folders.aside(staging, at=AT)
+    assert live.is_symlink()
+    assert reading(victim) == {"data/precious": "precious"}
 
 
 def test_parents_that_change_meanwhile_are_noticed(live: Path, tmp_path: Path) -> None:

@@ -155,12 +155,40 @@ def test_into_a_folder_goes_a_dump_that_loads(shop: Shop, tmp_path: Path) -> Non
 
 
 def test_a_dump_that_is_there_already_is_not_overwritten(shop: Shop, tmp_path: Path) -> None:
-    (tmp_path / f"{shop.database.name}.dump").write_text("mine")
+    (tmp_path / f"{shop.source.name}.dump").write_text("mine")
 
     row = carry_out(shop.runtime, ask(shop.runtime, shop.point, shop.source, tmp_path))
 
     assert failure(row) == "unsafe-target"
-    assert (tmp_path / f"{shop.database.name}.dump").read_text() == "mine"
+    assert (tmp_path / f"{shop.source.name}.dump").read_text() == "mine"
+
+
+def test_a_schema_whose_name_is_a_path_does_not_lead_out_of_the_folder(
+    runtime: Runtime, acme: Tenant, new_database: Callable[..., SourceDatabase], tmp_path: Path
+) -> None:
+    database = new_database('CREATE SCHEMA "../../out"; CREATE TABLE "../../out".t AS SELECT 1')
+    options = {"dsn": database.dsn, "schema": "../../out"}
+    new = NewSource("postgres", "sales", options, database.password.encode())
+    source = sourcing.add(runtime, acme, new, by=cast.ADA)
+    target = tmp_path / "deep" / "er" / "target"
+
+    row = give_back(runtime, stored(runtime, acme), source, target)
+
+    assert report(row)["where"] == str(target / "sales.dump")
+    assert [path.name for path in (tmp_path / "deep").rglob("*.dump")] == ["sales.dump"]
+
+
+def test_a_folder_for_a_dump_that_is_reached_by_a_link_is_refused(
+    shop: Shop, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "way").symlink_to(tmp_path / "elsewhere")
+
+    for target in (tmp_path / "way", tmp_path / "way" / "below"):
+        row = carry_out(shop.runtime, ask(shop.runtime, shop.point, shop.source, target))
+        assert failure(row) == "unsafe-target"
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_dry_run_in_place_names_what_would_change_and_changes_nothing(shop: Shop) -> None:

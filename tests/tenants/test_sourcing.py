@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from backup import places
-from backup.models import AllowedPlace, Source
+from backup.models import AllowedPlace, BackupRun, PointSource, Source
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound, Refused
 from strongroom.runtime import Runtime
@@ -32,7 +33,6 @@ def test_what_an_operator_adds_is_on_the_allow_list(
     assert any(value.startswith("127.0.0.1") for value in listed)
 
 
-@pytest.mark.xfail(strict=True, reason="the list's own folders are resolved again at each look")
 def test_a_folder_that_became_a_link_elsewhere_is_not_read(
     runtime: Runtime, acme: Tenant, bolt: Tenant, tmp_path: Path
 ) -> None:
@@ -41,10 +41,33 @@ def test_a_folder_that_became_a_link_elsewhere_is_not_read(
     shutil.rmtree(tmp_path / "acme")
     (tmp_path / "acme").symlink_to(tmp_path / "bolt")
 
-    with pytest.raises(Refused, match="not on the allow-list"):
+    with pytest.raises(Refused, match="moved or replaced by a link"):
         sourcing.check(runtime, acme, "files")
-    point = cast.carry_out(runtime, acme, cast.queue(runtime, acme))
-    assert point is None or str(point.outcome) == "failed"
+    run_id = cast.queue(runtime, acme)
+    assert cast.carry_out(runtime, acme, run_id) is None
+    assert "folder-not-allowed" in str(rows_of(runtime, acme, BackupRun)[0].failure) + str(
+        [row.failure for row in rows_of(runtime, acme, PointSource)]
+    )
+
+
+def test_a_folder_that_came_to_hold_the_platforms_own_is_not_read(
+    runtime: Runtime, acme: Tenant, tmp_path: Path
+) -> None:
+    cast.add_folder(runtime, acme, tmp_path / "srv")
+    for own in ({"keys": tmp_path / "srv" / "keys"}, {"work": tmp_path / "srv" / "work"}):
+        moved = replace(runtime, settings=replace(runtime.settings, **own))
+
+        with pytest.raises(Refused, match="overlaps with the platform's own"):
+            sourcing.check(moved, acme, "files")
+
+
+def test_neither_keys_nor_work_may_be_added_where_there_is_no_home(
+    runtime: Runtime, acme: Tenant, tmp_path: Path
+) -> None:
+    for folder in (runtime.settings.keys, runtime.settings.work, tmp_path):
+        folder.mkdir(exist_ok=True)
+        with pytest.raises(Refused, match="overlaps with the platform's own"):
+            cast.add_folder(runtime, acme, folder)
 
 
 def test_two_tenants_may_not_share_a_folder_in_either_direction(

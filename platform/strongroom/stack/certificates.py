@@ -72,14 +72,16 @@ def refuses_strangers(port: int, file: Path) -> bool:
     """Whether what listens there is of this region, and says it wants a key we did not show."""
     context = stranger(file)
     context.set_alpn_protocols(["h2", "http/1.1"])  # gRPC would miss h2 before it misses a key
-    with socket.create_connection((HOST, port), PATIENCE) as plain:
-        try:
-            with context.wrap_socket(plain, server_hostname=HOST) as line:
-                line.recv(1)  # the refusal is the first thing it says
-        except ssl.SSLError as refusal:
-            return refusal.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
-        except OSError:
-            return False
+    try:
+        with (
+            socket.create_connection((HOST, port), PATIENCE) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as line,
+        ):
+            line.recv(1)  # the refusal is the first thing it says
+    except ssl.SSLError as refusal:
+        return refusal.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    except OSError:
+        return False
     return False
 
 

@@ -169,7 +169,10 @@ class Seaweed:
         """Whether the S3 port is open, and the master would say where a new object goes."""
         collection = f"/dir/assign?collection={self.region.bucket}"
         master = http.client.HTTPSConnection(
-            certificates.HOST, self.ports.master, timeout=5, context=certificates.member(self.certificate)
+            certificates.HOST,
+            self.ports.master,
+            timeout=5,
+            context=certificates.member(self.certificate),
         )
         s3 = http.client.HTTPConnection(certificates.HOST, self.ports.s3, timeout=5)
         return b'"fid"' in _ask(master, collection) and bool(_ask(s3, "/status"))

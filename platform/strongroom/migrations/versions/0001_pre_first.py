@@ -1028,7 +1028,8 @@ def isolate() -> None:
         "'grant temporary on database %I to worker', current_database()); end $$"
     )
     op.execute("grant select on plan_versions, regions to web, worker, dispatcher, operator")
-    op.execute("grant insert, update on plan_versions, regions to operator")
+    op.execute("grant insert on plan_versions to operator")
+    op.execute("grant insert, update on regions to operator")
     for table, rights in TENANT_TABLES.items():
         op.execute(f"alter table {table} enable row level security")
         op.execute(f"alter table {table} force row level security")

@@ -1,0 +1,83 @@
+"""A folder that was opened name by name is that folder, whatever its path leads to afterwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backup.restic import commands
+from backup.restic.flags import FolderBackup
+from backup.restic.outputs import Entry
+from backup.sources import walk
+from tests.backup.restic_stage import Stage, stage
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Stage:
+    return stage(tmp_path)
+
+
+def test_no_link_on_the_way_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real" / "file").touch()
+    with walk.opened(tmp_path / "real" / "below") as descriptor:
+        assert walk.by_descriptor(descriptor).readlink() == tmp_path / "real" / "below"
+    for way in ("link", "link/below", "real/file"):
+        with pytest.raises(NotADirectoryError):
+            walk.open_folder(tmp_path / way)
+    with pytest.raises(FileNotFoundError):
+        walk.open_folder(tmp_path / "none")
+
+
+def test_what_is_missing_is_made_closed_to_others_and_not_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("elsewhere")
+    with walk.opened(tmp_path / "a" / "b", make=True):
+        assert [(tmp_path / each).stat().st_mode & 0o777 for each in ("a", "a/b")] == [0o700] * 2
+    with pytest.raises(NotADirectoryError):
+        walk.open_folder(tmp_path / "link" / "b", make=True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_no_descriptor_stays_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for folder in (tmp_path, tmp_path / "none" / "below", Path("/")):
+        try:
+            os.close(walk.open_folder(folder))
+        except FileNotFoundError:
+            continue
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_backup_reads_the_folder_that_was_opened_and_not_what_took_its_place(
+    ready: Stage,
+) -> None:
+    for name in ("mine.txt", "cache/x", "deep/cache/x"):
+        ready.write(name)
+    (ready.folder / "others").mkdir()
+    (ready.folder / "others" / "secret.txt").write_text("secret")
+    with walk.opened(ready.source) as descriptor:
+        ready.source.rename(ready.folder / "away")
+        ready.source.symlink_to(ready.folder / "others")
+        wanted = FolderBackup(
+            ready.source, host="acme", excludes=("/cache",), descriptor=descriptor
+        )
+        snapshot = commands.backup_folder(ready.repository, ready.here, wanted).snapshot
+    assert snapshot is not None
+    found: list[Entry] = []
+    commands.ls(ready.repository, ready.here, snapshot, found.append)
+    assert {entry.path for entry in found} == {
+        *("/mine.txt", "/deep", "/deep/cache", "/deep/cache/x")
+    }
+
+
+def test_by_path_or_by_descriptor_it_is_the_same_snapshot(ready: Stage) -> None:
+    ready.write("a/b/c.txt")
+    by_path = FolderBackup(ready.source, host="acme")
+    assert commands.backup_folder(ready.repository, ready.here, by_path).snapshot is not None
+    with walk.opened(ready.source) as descriptor:
+        opened = FolderBackup(ready.source, host="acme", descriptor=descriptor)
+        report = commands.backup_folder(ready.repository, ready.here, opened)
+    assert (report.snapshot, report.complete, report.files) == (None, True, 1)
