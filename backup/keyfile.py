@@ -162,6 +162,7 @@ def make(
     master: SealKey, password: MachinePassword, stamp: Stamp, random: Randomness = os.urandom
 ) -> tuple[str, bytes]:
     """(name, text) of a new low-cost key file whose name begins with NAME_PREFIX."""
+    name, text = "", b""
     for _ in range(MOST_TRIES):
         text = _write(master, password, stamp, random)
         name = hashlib.sha256(text).hexdigest()

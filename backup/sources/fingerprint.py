@@ -48,7 +48,7 @@ def fix(line: Line, *, statement_seconds: float) -> None:
         "idle_in_transaction_session_timeout": "0",
     }
     for name, value in settings.items():
-        line.execute("SELECT set_config(%s, %s, true)", (name, value))
+        only(line, "SELECT set_config(%s, %s, true)", (name, value))
 
 
 def take(line: Line, *, schema: str | None = None, positions: Positions | None = None) -> Manifest:

@@ -113,7 +113,7 @@ def check(source: Postgres, access: Access) -> PostgresFound:
     login = source.login(access)
     try:
         with connection.talk(login, seconds=CHECK_SECONDS + connection.PATIENCE_SECONDS) as line:
-            line.execute(f"SET statement_timeout = '{CHECK_SECONDS:.0f}s'")
+            line.execute(f"SET statement_timeout = '{CHECK_SECONDS:.0f}s'".encode())
             return _look(line, source)
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unreachable(

@@ -27,6 +27,8 @@ from strongroom.errors import StrongroomError
 
 TAIL_LINES = 40
 LINE_LIMIT = 4000  # characters of one line that are kept in a tail
+STDOUT_LINE_BYTES = 64 * 1024 * 1024  # of one line of output: a list in JSON may be one line
+STDERR_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 30.0  # between SIGTERM and SIGKILL
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -48,6 +50,12 @@ class TimedOut(ProgramError):
     """The program ran past its deadline and was ended."""
 
     code = "program-timed-out"
+
+
+class LineTooLong(ProgramError):
+    """A line of output that somebody reads grew past all reason; half of it would mislead."""
+
+    code = "program-line-too-long"
 
 
 class Stopped(ProgramError):
@@ -172,8 +180,8 @@ class Running:
     ) -> Finished:
         """Wait for the end, reading what is piped; see `run`."""
         readers = [
-            _Reader(self.process.stdout, on_line),
-            _Reader(self.process.stderr, on_error_line),
+            _Reader(self.process.stdout, on_line, STDOUT_LINE_BYTES, whole=True),
+            _Reader(self.process.stderr, on_error_line, STDERR_LINE_BYTES, whole=False),
         ]
         try:
             self._wait(timeout, readers, stop)
@@ -257,9 +265,22 @@ def secret_file(secret: bytes) -> Iterator[int]:
 
 
 class _Reader:
-    """Drains one stream in a thread of its own, so that a full pipe never stops the child."""
+    """Drains one stream in a thread of its own, so that a full pipe never stops the child.
 
-    def __init__(self, stream: IO[bytes] | None, on_line: Callable[[str], None] | None) -> None:
+    No line is held past `limit` bytes: the rest of it is dropped. Who listens gets the beginning,
+    or with `whole` LineTooLong.
+    """
+
+    def __init__(
+        self,
+        stream: IO[bytes] | None,
+        on_line: Callable[[str], None] | None,
+        limit: int,
+        *,
+        whole: bool,
+    ) -> None:
+        self._limit = limit
+        self._whole = whole
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._on_line = on_line
         self.failure: BaseException | None = None
@@ -270,14 +291,32 @@ class _Reader:
 
     def _drain(self) -> None:
         assert self._stream is not None
-        for raw in self._stream:
+        while raw := self._stream.readline(self._limit):
             line = raw.decode("utf-8", "replace").rstrip("\n")
+            cut = len(raw) == self._limit and not raw.endswith(b"\n")
             self._lines.append(line[:LINE_LIMIT])
             if self._on_line is not None and self.failure is None:
                 try:
+                    if cut and self._whole:
+                        raise self._too_long()
                     self._on_line(line)
                 except BaseException as error:  # noqa: BLE001 - raised again by finish()
                     self.failure = error
+            if cut:
+                self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        assert self._stream is not None
+        rest = b"?"
+        while rest and not rest.endswith(b"\n"):
+            rest = self._stream.readline(STDERR_LINE_BYTES)
+
+    def _too_long(self) -> LineTooLong:
+        return LineTooLong(
+            f"A program wrote a line of more than {self._limit} bytes, which is not read. "
+            "See what it was asked for.",
+            limit=self._limit,
+        )
 
     @property
     def tail(self) -> str:

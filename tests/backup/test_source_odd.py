@@ -186,7 +186,7 @@ def test_a_source_whose_row_makes_no_sense_leaves_the_others_restorable(
 ) -> None:
     broken = add_folder(runtime, acme, tmp_path / "broken", name="broken")
     add_folder(runtime, acme, tmp_path / "files")
-    with runtime.database.session(Role.MIGRATOR, tenant=acme.id) as session:
+    with runtime.database.session(Role.OPERATOR, tenant=acme.id) as session:
         session.execute(update(Source).where(Source.id == broken.id).values(options=["path"]))
 
     point = back_up(runtime, acme)

@@ -42,13 +42,13 @@ def test_what_is_missing_is_made_closed_to_others_and_not_through_a_link(tmp_pat
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for folder in (tmp_path, tmp_path / "none" / "below", Path("/")):
         try:
             os.close(walk.open_folder(folder))
         except FileNotFoundError:
             continue
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_backup_reads_the_folder_that_was_opened_and_not_what_took_its_place(

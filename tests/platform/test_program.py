@@ -17,10 +17,13 @@ import pytest
 
 from strongroom.program import (
     LINE_LIMIT,
+    STDERR_LINE_BYTES,
+    STDOUT_LINE_BYTES,
     TAIL_LINES,
     Command,
     Finished,
     Limits,
+    LineTooLong,
     ProgramMissing,
     Stopped,
     TimedOut,
@@ -139,6 +142,21 @@ def test_every_line_is_handed_over_whole_as_it_comes() -> None:
     seen: list[str] = []
     run(shell("echo one; printf two; exit 1"), timeout=10, on_line=seen.append)
     assert seen == ["one", "two"]
+
+
+def test_of_an_endless_line_of_errors_the_beginning_is_handed_over_and_the_next_line_too() -> None:
+    seen: list[str] = []
+    script = f"head -c {STDERR_LINE_BYTES * 3} /dev/zero | tr '\\0' x >&2; echo >&2; echo next >&2"
+    run(shell(script), timeout=20, on_error_line=seen.append)
+    assert seen == ["x" * STDERR_LINE_BYTES, "next"]
+
+
+def test_an_endless_line_of_output_is_never_taken_for_a_whole_one() -> None:
+    seen: list[str] = []
+    script = f"head -c {STDOUT_LINE_BYTES + 9} /dev/zero | tr '\\0' x"
+    with pytest.raises(LineTooLong, match="line of more than"):
+        run(shell(script), timeout=60, on_line=seen.append)
+    assert seen == []
 
 
 def test_who_listens_and_fails_ends_the_program_and_is_heard() -> None:

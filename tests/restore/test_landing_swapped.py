@@ -68,7 +68,7 @@ def test_nothing_is_written_through_a_link_that_took_the_place_of_staging(
     with swapping(folder.parent, victim) as done:
         row = carry_out(runtime, ask(runtime, point, source, to))
 
-    assert done.is_set()
+    assert done.is_set(), (row.failure, row.report)
     assert failure(row) == "unsafe-target"
     assert (faces(victim), faces(folder)) == (before, live)
     assert list((folder.parent / "away").rglob("*.txt")) == []

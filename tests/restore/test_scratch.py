@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from backup.sources import connection
 from backup.sources.manifest import Manifest, What, from_json
@@ -110,6 +111,32 @@ def test_row_policies_and_their_roles_come_back(stage: Stage) -> None:
         assert scratch.prove(made, expected).rows == 1
 
 
+def test_roles_of_any_name_come_back(stage: Stage) -> None:
+    names = ("tenant", "keeper", "owner", "postgres", 'Ada\'s "own"')
+    quoted = [sql.Identifier(name).as_string() for name in names]
+    roles = ";".join(f"CREATE ROLE {role}" for role in quoted)
+    own = ", ".join([*quoted, "pg_monitor", "pg_read_all_data"])
+    script = f"{roles}; CREATE TABLE t AS SELECT 1 AS a; CREATE POLICY own ON t TO {own}"
+    with stage.loaded(script) as (made, expected):
+        assert {*names, "pg_monitor", "pg_read_all_data"} == set(expected.roles)
+        assert scratch.prove(made, expected).rows == 1
+        assert made.login.user not in names
+
+
+def test_a_role_or_encoding_that_cannot_be_is_a_dump_that_does_not_load(stage: Stage) -> None:
+    _, expected = stage.dump(stage.server.business(script="CREATE TABLE t ()"))
+    for odd in (
+        replace(expected, roles=("public",)),
+        replace(expected, locale=replace(expected.locale, encoding="SJIS")),
+    ):
+        with (
+            pytest.raises(WillNotLoad, match="PostgreSQL said") as caught,
+            scratch.cluster(stage.place, BUDGET, odd),
+        ):
+            pass
+        assert caught.value.params["said"]
+
+
 HOSTILE = [
     "COPY (SELECT 1) TO '/tmp/strongroom-out'",
     "COPY t FROM '/etc/passwd'",
@@ -117,8 +144,8 @@ HOSTILE = [
     "SELECT pg_read_file('/etc/passwd')",
     "SELECT lo_import('/etc/passwd')",
     "CREATE ROLE other SUPERUSER",
-    "ALTER ROLE tenant SUPERUSER",
-    "SET SESSION AUTHORIZATION keeper",
+    "ALTER ROLE {owner} SUPERUSER",
+    "SET SESSION AUTHORIZATION {keeper}",
     "SET ROLE pg_execute_server_program",
     "SET temp_file_limit = -1",
     "ALTER SYSTEM SET fsync = on",
@@ -131,11 +158,14 @@ HOSTILE = [
 
 
 def test_what_a_dump_holds_can_do_nothing_outside_its_database(stage: Stage) -> None:
+    superuser = "SELECT rolname FROM pg_roles WHERE oid = 10"
     with stage.loaded("CREATE TABLE t (a text)") as (made, _):
         for statement in HOSTILE:
             with connection.connect(made.login, autocommit=True) as line:
+                ((keeper,),) = line.execute(superuser)
+                words = statement.format(owner=made.login.user, keeper=keeper)
                 with pytest.raises(psycopg.Error) as caught:
-                    line.execute(statement.encode())
+                    line.execute(words.encode())
                 assert caught.value.sqlstate in ("42501", "58P01"), (statement, caught.value)
 
 
@@ -156,13 +186,14 @@ def test_a_plain_user_can_cut_the_network_too() -> None:
 
 
 def test_a_dump_that_outgrows_its_budget_is_given_up(stage: Stage) -> None:
-    # Small in the archive, large where it is loaded.
+    # Small in the archive, large where it is loaded; COPY writes after each 64 KiB of its input.
     script = (
         "CREATE FUNCTION more(a int) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$BEGIN"
-        " IF current_user <> 'tenant' THEN RETURN ''; END IF; PERFORM pg_sleep(0.05);"
+        " IF current_user NOT LIKE 'owner_%' THEN RETURN ''; END IF; PERFORM pg_sleep(0.05);"
         " RETURN repeat(md5(a::text), 100000); END$$;"
-        "CREATE TABLE t (a int, b text STORAGE EXTERNAL GENERATED ALWAYS AS (more(a)) STORED);"
-        "INSERT INTO t SELECT generate_series(1, 1000)"
+        "CREATE TABLE t (a int, pad text,"
+        " b text STORAGE EXTERNAL GENERATED ALWAYS AS (more(a)) STORED);"
+        "INSERT INTO t SELECT n, repeat('x', 7000) FROM generate_series(1, 1000) n"
     )
     path, expected = stage.dump(stage.server.business(script=script))
     budget = replace(BUDGET, disk_bytes=80 * scratch.MIB)

@@ -180,7 +180,8 @@ def _sequences(connection: Connection[Any], schemas: Sequence[int]) -> list[Part
 def _definitions(connection: Connection[Any], schemas: Sequence[int]) -> list[Part]:
     parts = []
     for kind, query in _DEFINITIONS.items():
-        texts = [str(row[0]) for row in connection.execute(query, {"schemas": list(schemas)})]
+        rows = connection.execute(query.encode(), {"schemas": list(schemas)})
+        texts = [str(row[0]) for row in rows]
         digest = hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
         parts.append(Part(f"definitions of {kind}", len(texts), digest))
     return parts

@@ -29,7 +29,8 @@ def choose() -> str:
 
 def locale() -> Locale:
     """Of the page that is being made."""
-    found: Locale = flask_babel.get_locale()
+    found: Locale | None = flask_babel.get_locale()
+    assert found is not None  # there is always a request here
     return found
 
 
