@@ -25,8 +25,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 from backup.sources import walk
-from backup.sources.allowance import resolved
-from restore import tree
+from restore import targets, tree
 from restore.errors import NotSwapped, Unsafe
 from restore.tree import FOLDER, Cursor, Identity, Step, Vetted, identity
 from strongroom.errors import BadValue, NotFound
@@ -72,10 +71,10 @@ def prepare(target: Path, *, token: str) -> Staging:
     Raises Unsafe, also for a target with a link on its way: it is to be resolved when it is
     checked, and not again when it is used.
     """
-    require_no_link(target)
+    targets.require_no_link(target)
     if not target.name:
         raise Unsafe("The root of the file system cannot be restored into. Name a folder.")
-    _check_target(target)
+    targets.require_exchangeable(target)
     name = _staging_name(token)
     with _descriptor(target.parent) as parent:
         try:
@@ -93,16 +92,6 @@ def prepare(target: Path, *, token: str) -> Staging:
             staging.close()
             raise _replaced(target.parent / name) from error
         return staging
-
-
-def require_no_link(target: Path) -> None:
-    """Raises Unsafe unless the path is as it was resolved: whoever asks for it names the end."""
-    if resolved(target) != target:
-        raise Unsafe(
-            f"{target} leads through a link to {resolved(target)}, or has changed since it was "
-            "asked for. Name the folder itself.",
-            folder=str(target),
-        )
 
 
 def vet(staging: Staging, *, keep_known_links: bool) -> Vetted:
@@ -154,7 +143,7 @@ def in_place(staging: Staging, *, at: datetime) -> Landed:
 
     Raises NotSwapped or Unsafe, and then the live folder is as it was.
     """
-    _check_target(staging.target)
+    targets.require_exchangeable(staging.target)
     name = staging.target.name
     before = _stamped(name, "before", at)
     with _places(staging) as (parent, own):
@@ -254,27 +243,6 @@ def _replaced(place: Path) -> Unsafe:
         "followed nor removed, and nothing was landed. Look at it, remove it, and restore again.",
         folder=str(place),
     )
-
-
-def _check_target(real: Path) -> None:
-    if os.path.lexists(real) and (real.is_symlink() or not real.is_dir()):
-        raise Unsafe(f"{real} is no folder. Name the folder it lies in.", folder=str(real))
-    if not real.parent.is_dir():
-        raise Unsafe(f"There is no folder {real.parent}. Make it first.", folder=str(real.parent))
-    inside = [mount for mount in _mounts() if mount.is_relative_to(real)]
-    if inside or (real.exists() and real.stat().st_dev != real.parent.stat().st_dev):
-        raise Unsafe(
-            f"{real} is or holds a mount point ({', '.join(map(str, inside)) or real}), which "
-            "cannot change places with another folder. Restore aside, or into a folder below it.",
-            code="target-is-mounted",
-            folder=str(real),
-        )
-
-
-def _mounts() -> list[Path]:
-    lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    fields = [line.split(b" ")[4] for line in lines]
-    return [Path(os.fsdecode(each.decode("unicode_escape").encode("latin-1"))) for each in fields]
 
 
 @contextmanager

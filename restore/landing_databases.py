@@ -24,12 +24,12 @@ from backup.sources.postgres import Postgres
 from restore import databases, preview, scratch, tables
 from restore.choosing import Chosen
 from restore.errors import Unsafe
-from restore.folders import require_no_link
 from restore.going import Going
 from restore.landing_folders import require_outside_home
 from restore.models import Restore
 from restore.scratch import Budget, Place, Scratch
 from restore.states import Destination, RestoreState
+from restore.targets import require_no_link
 from restore.tree import identity
 from strongroom.errors import StrongroomError
 from strongroom.storage import Act

@@ -22,6 +22,7 @@ from restore.errors import Unsafe
 from restore.folders import Landed, Staging
 from restore.going import Going
 from restore.states import Destination
+from restore.targets import require_no_link
 from restore.tree import Cursor, Step, shown
 from strongroom.errors import NotFound
 from strongroom.storage import Act
@@ -38,7 +39,7 @@ def require(going: Going, folder: Path, chosen: Chosen) -> None:
     target = _target(going, folder)
     if going.row.destination is Destination.FOLDER:
         require_outside_home(going, target)
-        folders.require_no_link(target)
+        require_no_link(target)
         _require_nothing_there(target)
     if going.row.paths:
         _require_in_point(going, chosen)

@@ -30,7 +30,7 @@ from strongroom.actors import Actor, ActorKind
 from strongroom.db import Role
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
-from strongroom.stack import files, quarters
+from strongroom.stack import certificates, files, quarters
 from strongroom.stack import home as homes
 from strongroom.stack.embedded import region_names
 from strongroom.stack.seaweed import Seaweed, Secrets
@@ -226,9 +226,16 @@ def _add_plan(platform: Runtime) -> None:
 
 
 def _compact(region: Seaweed) -> None:
-    line = http.client.HTTPConnection("127.0.0.1", region.ports.master, timeout=300)
+    line = http.client.HTTPSConnection(
+        "127.0.0.1",
+        region.ports.master,
+        timeout=300,
+        context=certificates.member(region.certificate),
+    )
     line.request("GET", "/vol/vacuum?garbageThreshold=0.0001")
-    line.getresponse().read()
+    answer = line.getresponse()
+    answer.read()
+    assert answer.status == 200, f"the region did not compact: {answer.status}"
     line.close()
 
 

@@ -22,7 +22,7 @@ from strongroom.stack import files
 HOST = "127.0.0.1"
 FROM = datetime(2000, 1, 1, tzinfo=UTC)  # a host whose clock is wrong still opens its regions
 UNTIL = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)  # RFC 5280, 4.1.2.5: no end
-PATIENCE = 5.0  # seconds for an answer from this machine
+PATIENCE = 30.0  # seconds for an answer from this machine, which may be busy
 
 
 def keep(file: Path) -> None:

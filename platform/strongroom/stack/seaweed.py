@@ -38,7 +38,7 @@ VOLUME_MB = 256  # small, so that space of deleted objects comes back soon
 START_SECONDS = 60.0
 POLL_SECONDS = 0.05
 CERTIFICATE = "certificate.pem"
-ROLES = ("master", "volume", "filer", "s3", "client")  # as security.toml names them
+PARTS = ("master", "volume", "filer", "s3", "client")  # as security.toml names them
 
 
 class SeaweedError(StrongroomError):
@@ -99,7 +99,7 @@ class Seaweed:
         return Credentials(known.access_key, known.secret_key)
 
     def launch(self) -> None:
-        """Begin to start; nothing if it runs. Raises ProgramMissing or NotStored."""
+        """Begin to start; nothing if it runs. Raises ProgramMissing, NotStored or SeaweedError."""
         if self.alive():
             return
         _prepare(self.folder, self.region.bucket)
@@ -181,7 +181,7 @@ class Seaweed:
         """A part that cannot read its certificate only warns, and goes on without."""
         for port in self.ports.inner():
             if not certificates.refuses_strangers(port, self.certificate):
-                raise self._failed(f"lets in everybody at port {port}, and was ended")
+                raise self._failed(f"does not ask for its key at port {port}, and was ended")
 
     def _clear_sockets(self) -> None:
         for path in self._sockets():
@@ -292,9 +292,13 @@ def _guarded(certificate: Path) -> str:
     """Both sides of every connection between the parts show the certificate and ask for it."""
     file = json.dumps(str(certificate), ensure_ascii=False)
     pair = f"cert = {file}\nkey = {file}\n"
-    https = [f"[https.{role}]\n{pair}ca = {file}\n" for role in ROLES if role != "s3"]
-    grpc = [f"[grpc.{role}]\n{pair}" for role in ROLES]
-    return "".join([f"[grpc]\nca = {file}\n", *grpc, *https, "enabled = true\n"])
+    grpc = [f"[grpc.{part}]\n{pair}" for part in PARTS]
+    https = [
+        f"[https.{part}]\n{pair}ca = {file}\nenabled = true\n"  # only the client has to be told
+        for part in PARTS
+        if part != "s3"  # the one port that is for others
+    ]
+    return "".join([f"[grpc]\nca = {file}\n", *grpc, *https])
 
 
 def _identities(known: Secrets) -> dict[str, Any]:
