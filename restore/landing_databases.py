@@ -96,7 +96,7 @@ def exists(login: Login, *, schema: str | None = None) -> bool:
         query, name = "SELECT FROM pg_database WHERE datname = %s", login.database
         with databases.maintenance(login) as line:
             return line.execute(query, (name,)).rowcount == 1
-    with suppress(NoSuchDatabase), connection.connect(login) as line:
+    with suppress(NoSuchDatabase), connection.talk(login, seconds=databases.RIGHTS_SECONDS) as line:
         return line.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).rowcount == 1
     return False
 

@@ -145,7 +145,8 @@ def nudge(
         .returning(kind.tenant_id, getattr(kind, due.subject))
         .execution_options(synchronize_session=False)
     )
-    return list(dict.fromkeys((tenant, subject) for tenant, subject in rows.tuples()))  # pyright: ignore
+    found = ((tenant, subject) for tenant, subject in rows)  # pyright: ignore
+    return list(dict.fromkeys(found))
 
 
 def unring(session: Session, due: Due, *, now: datetime) -> None:

@@ -31,6 +31,7 @@ STDOUT_LINE_BYTES = 64 * 1024 * 1024  # of one line of output: a list in JSON ma
 STDERR_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 30.0  # between SIGTERM and SIGKILL
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 class ProgramError(StrongroomError):
@@ -364,6 +365,14 @@ def _limited(limits: Limits) -> list[str]:
 def no_core_dumps() -> None:
     """Memory holds keys: neither this process nor its children leave it on a disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def share_heaps() -> None:
+    """Let all threads share two heaps (mallopt(3), M_ARENA_MAX).
+
+    Threads come and go with every child; each would leave a heap of its own behind, half empty.
+    """
+    ctypes.CDLL(None, use_errno=True).mallopt(M_ARENA_MAX, 2)
 
 
 def die_with_parent() -> None:

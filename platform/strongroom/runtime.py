@@ -16,7 +16,7 @@ from strongroom.db import Database
 from strongroom.errors import StrongroomError
 from strongroom.keeper import Keeper
 from strongroom.keys import LocalKeys
-from strongroom.program import no_core_dumps
+from strongroom.program import no_core_dumps, share_heaps
 from strongroom.secrets_at_rest import Vault
 from strongroom.settings import Settings
 from strongroom.worker import make_app
@@ -47,6 +47,7 @@ class Runtime:
 def make(settings: Settings, *, include: tuple[str, ...] = ()) -> Runtime:
     """Put a runtime together; nothing is connected before it is used."""
     no_core_dumps()
+    share_heaps()
     database = Database(settings.databases)
     return Runtime(
         settings=settings,

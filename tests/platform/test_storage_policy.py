@@ -55,14 +55,14 @@ def test_a_backup_deletes_only_locks(part: str) -> None:
     assert allows(Act.BACKUP, "s3:DeleteObject", "locks/x")
 
 
-@pytest.mark.parametrize("act", set(Act) - {Act.SWEEP})
+@pytest.mark.parametrize("act", [act for act in Act if act is not Act.SWEEP])
 def test_only_a_sweep_removes_versions_outside_locks(act: Act) -> None:
     parts = ["data/ab/x", "index/x", "snapshots/x", "keys/x", "config"]
     assert not any(allows(act, "s3:DeleteObjectVersion", part) for part in parts)
     assert all(allows(Act.SWEEP, "s3:DeleteObjectVersion", part) for part in parts)
 
 
-@pytest.mark.parametrize("act", set(Act) - {Act.LOCK})
+@pytest.mark.parametrize("act", [act for act in Act if act is not Act.LOCK])
 def test_only_the_act_of_locking_sets_a_retention(act: Act) -> None:
     assert not allows(act, "s3:PutObjectRetention", "data/ab/x")
 
