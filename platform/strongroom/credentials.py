@@ -171,6 +171,25 @@ def _client(service: Literal["s3", "sts"], endpoint: str, location: str) -> Any:
         return _clients[name]
 
 
+def _signed(how: str) -> dict[str, Any]:
+    return {"defaults": {"signatureVersions": [how], "protocols": ["https"]}, "endpoints": {}}
+
+
+NO_ENDPOINTS = {
+    "version": 3,
+    "partitions": [
+        {
+            "partition": "aws",
+            "dnsSuffix": "invalid",
+            "regionRegex": "^$",
+            "regions": {},
+            "defaults": {"hostname": "{service}.{dnsSuffix}", **_signed("v4")["defaults"]},
+            "services": {"s3": _signed("s3v4"), "sts": _signed("v4")},
+        }
+    ],
+}
+
+
 class _FewerData:
     """The library's data files, but for its list of all public endpoints.
 
@@ -183,9 +202,7 @@ class _FewerData:
     def load_data_with_path(self, name: str) -> tuple[Any, str]:
         if name != "endpoints":
             return self._whole.load_data_with_path(name)
-        nowhere = {"regions": {}, "services": {}, "defaults": {}, "regionRegex": "^$"}
-        listed = {"partitions": [{"partition": "aws", "dnsSuffix": "", **nowhere}], "version": 3}
-        return listed, f"{self._whole.BUILTIN_DATA_PATH}/{name}"
+        return NO_ENDPOINTS, f"{self._whole.BUILTIN_DATA_PATH}/{name}"
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
