@@ -113,8 +113,7 @@ def make(row: Source, making: Making) -> Made:
         return _failed(error, began)
     except SQLAlchemyError:
         raise  # of our own database: no source is reached through it
-    except Exception as error:
-        # Whoever made it up, the tenant's other sources are to have their backup.
+    except Exception as error:  # an edge: the tenant's other sources are to have their backup
         log.exception("a source broke its backup", source=str(row.id), run=str(making.run.id))
         return _failed(_unforeseen(row, error), began)
 

@@ -267,7 +267,7 @@ def _understood(login: Login) -> Iterator[None]:
         yield
     except (psycopg.Error, StrongroomError):
         raise
-    except Exception as error:
+    except Exception as error:  # an edge: what a server sends can break any line that reads it
         raise odd(login, error) from error
 
 

@@ -21,7 +21,6 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.credentials import ReadOnlyCredentials
-from botocore.loaders import Loader
 from botocore.utils import parse_timestamp
 
 from strongroom.errors import BadValue
@@ -171,43 +170,6 @@ def _client(service: Literal["s3", "sts"], endpoint: str, location: str) -> Any:
         return _clients[name]
 
 
-def _signed(how: str) -> dict[str, Any]:
-    return {"defaults": {"signatureVersions": [how], "protocols": ["https"]}, "endpoints": {}}
-
-
-NO_ENDPOINTS = {
-    "version": 3,
-    "partitions": [
-        {
-            "partition": "aws",
-            "dnsSuffix": "invalid",
-            "regionRegex": "^$",
-            "regions": {},
-            "defaults": {"hostname": "{service}.{dnsSuffix}", **_signed("v4")["defaults"]},
-            "services": {"s3": _signed("s3v4"), "sts": _signed("v4")},
-        }
-    ],
-}
-
-
-class _FewerData:
-    """The library's data files, but for its list of all public endpoints.
-
-    Every client here is told its endpoint; the list would take 7 MB of each process.
-    """
-
-    def __init__(self, whole: Loader) -> None:
-        self._whole = whole
-
-    def load_data_with_path(self, name: str) -> tuple[Any, str]:
-        if name != "endpoints":
-            return self._whole.load_data_with_path(name)
-        return NO_ENDPOINTS, f"{self._whole.BUILTIN_DATA_PATH}/{name}"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._whole, name)
-
-
 def _new_session() -> botocore.session.Session:
     """The one session; it reads no profile and no file, whatever the environment says."""
     if not _session:
@@ -220,7 +182,6 @@ def _new_session() -> botocore.session.Session:
             }
         )
         session._credentials = _Lent()  # type: ignore[attr-defined]  # no public way to lend
-        session.register_component("data_loader", _FewerData(session.get_component("data_loader")))
         session.get_component("response_parser_factory").set_parser_defaults(
             timestamp_parser=_moment
         )

@@ -145,8 +145,8 @@ def of_queue(stand: Stand, extent: Extent) -> Bar:
 
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
-    "queue": of_queue,
     "memory": of_memory,
+    "queue": of_queue,
     "large": of_large,
 }
 
