@@ -6,7 +6,7 @@ import click
 import pytest
 import yaml
 
-from strongroom.settings import BadSettings, from_environment
+from strongroom.settings import from_environment
 from strongroom.worker import Queue
 from tools import chart_check, helm_template
 from tools.chart_check import CHART, examples
@@ -105,8 +105,7 @@ def test_the_command_line_knows_what_the_pods_run(example: str) -> None:
 
 def test_the_settings_read_every_variable_the_pods_are_given() -> None:
     read = _Asked()
-    with pytest.raises(BadSettings):
-        from_environment(read)
+    from_environment(read)  # a pod is given what it needs; the rest may be missing
 
     for pod in pods(rendered()).values():
         assert {variable["name"] for variable in pod["containers"][0]["env"]} <= read.names
