@@ -61,7 +61,7 @@ def make(site: Site, held: Held) -> Repository:
         polynomial = session.execute(
             select(Repository.polynomial).where(Repository.polynomial.is_not(None)).limit(1)
         ).scalar_one_or_none()
-    rights = repositories.deleting(site, held, Rights.CREATE)
+    rights = site.credentials(Rights.CREATE)  # short-lived; a takeover does not wait for them
     created = creation.create(
         Within(Store(site.region.address(), rights), site.prefix),
         site.password,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -113,9 +112,9 @@ def test_nothing_is_renewed_after_the_block_and_the_thread_comes_back_when_neede
     runtime: Runtime, keeper: Keeper, run: BackupRun
 ) -> None:
     with keeper.holding(run, 1):
-        pass
+        thread = keeper._thread
     assert until(lambda: keeper._thread is None)
-    assert "keeper" not in {thread.name for thread in threading.enumerate()}
+    assert thread is not None and until(lambda: not thread.is_alive())
     before = left(runtime, run)
     with keeper.holding(run, 1):
         assert until(lambda: left(runtime, run) > before + timedelta(seconds=10))
