@@ -16,7 +16,7 @@ from sqlalchemy import text
 from backup.restic import commands
 from backup.restic.calls import Surroundings
 from backup.schedule import zone_named
-from strongroom import schema, settings
+from strongroom import closed_view, schema, settings
 from strongroom.db import Role
 from strongroom.errors import StrongroomError
 from strongroom.runtime import Runtime
@@ -57,6 +57,7 @@ def examine(home: Path | None) -> Iterator[Finding]:
     embedded = "Run `make setup`. Only `strongroom up` needs it."
     yield _asked("Valkey's program", lambda: str(valkey.server_program()), embedded)
     yield _asked("SeaweedFS's program", lambda: str(seaweed.server_program()), embedded)
+    yield _view()
     yield _space(home or Path.cwd())
     if home is not None or "STRONGROOM_BROKER_URL" in os.environ:
         yield from _platform(home)
@@ -79,6 +80,13 @@ def _restic() -> str:
     with tempfile.TemporaryDirectory() as scratch:
         version = commands.version(Surroundings(Path(scratch), timeout=20, restic=program))
     return f"{version} ({program})"
+
+
+def _view() -> Finding:
+    """Nothing stops without it, but what it keeps off is then the account's rights alone."""
+    version = closed_view.version()
+    missing = "not on this system: restic may open whatever the workers' account may"
+    return Finding("closed view (Landlock)", True, f"version {version}" if version else missing)
 
 
 def _space(folder: Path) -> Finding:

@@ -11,13 +11,14 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from backup.restic import errors
 from strongroom import program
+from strongroom.closed_view import Place, View
 from strongroom.errors import BadValue
 
 Message = dict[str, Any]
@@ -88,6 +89,8 @@ class Call:
     folder: Path | None = None
     descriptors: Sequence[int] = ()
     accepted: Sequence[int] = (0,)
+    reads: tuple[Place, ...] = ()  # of the file system, beside what every call needs
+    writes: tuple[Place, ...] = ()
 
     @property
     def secrets(self) -> list[bytes]:
@@ -191,6 +194,7 @@ def prepared(call: Call, here: Surroundings) -> Iterator[program.Command]:
             descriptors=[*call.descriptors, *secrets.opened],
             account=here.account,
             limits=here.limits,
+            view=_view(call, here),
         )
 
 
@@ -224,6 +228,25 @@ class _Descriptors:
             os.fchown(descriptor, self._account.uid, self._account.gid)
         self.opened.append(descriptor)
         return descriptor
+
+
+def _view(call: Call, here: Surroundings) -> View:
+    """restic's own folders and what the call is about, whatever the data talk it into."""
+    sides = [call.repository, *([call.source] if call.source else [])]
+    folders = [here.scratch, *(_made(side.cache, here) for side in sides if side.cache)]
+    direct = sides[:1] if call.source_address else sides
+    local = [Path(side.address) for side in direct if not side.on_s3]
+    folders += [each if each.exists() else each.parent for each in local]
+    return View(read=call.reads, write=(*folders, *call.writes))
+
+
+def _made(cache: Path, here: Surroundings) -> Path:
+    """restic would make it, but may not touch the folder above."""
+    with suppress(FileExistsError):
+        cache.mkdir(mode=0o700)
+        if here.account is not None:
+            os.chown(cache, here.account.uid, here.account.gid)
+    return cache
 
 
 def _environment(call: Call, here: Surroundings, secrets: _Descriptors) -> dict[str, str]:

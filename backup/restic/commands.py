@@ -32,6 +32,7 @@ from backup.restic.outputs import (
 )
 from backup.sources.walk import by_descriptor
 from strongroom import program
+from strongroom.closed_view import Place
 
 OLDEST = (0, 19, 1)  # exit codes 3 and 130, and JSON, are as we rely on them from here
 _IDS_AT_ONCE = 500  # of one forget: argv is bounded
@@ -108,6 +109,7 @@ def backup_folder(
             repository,
             folder=_start(wanted),
             accepted=(0, 3),
+            reads=(wanted.folder if wanted.descriptor is None else wanted.descriptor,),
         )
         summary, answer = _summarised(call, here, progress)
     complete = answer.code == 0
@@ -210,7 +212,17 @@ def restore(
     """
     with _pattern_file(here, flags.includes(order)) as file:
         wanted = flags.restore(order, include_file=file, watched=progress is not None)
-        call = Call("restore", wanted, repository, descriptors=order.descriptors)
+        places: tuple[Place, ...] = order.descriptors
+        if not places and not order.dry_run:
+            places = (order.target.parent,)
+        call = Call(
+            "restore",
+            wanted,
+            repository,
+            descriptors=order.descriptors,
+            reads=places if order.dry_run else (),
+            writes=() if order.dry_run else places,
+        )
         summary, _ = _summarised(call, here, progress)
     report = outputs.restore_report(summary)
     if order.include and report.files == 0 and report.restored == 0:

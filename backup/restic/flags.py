@@ -67,7 +67,7 @@ class RestoreOrder:
     """What to bring back, and where to."""
 
     snapshot: str  # full id
-    target: Path  # a folder of ours; a link as its last name is replaced, not followed
+    target: Path  # in a folder that is there; a link as its last name is replaced, not followed
     subfolder: str = "/"  # becomes the target itself
     include: tuple[str, ...] = ()  # exact paths below the subfolder; empty means all
     overwrite: Overwrite = Overwrite.ALWAYS

@@ -32,8 +32,10 @@ from backup.sources.fingerprint import Line
 from backup.sources.manifest import Manifest
 from backup.sources.postgres import Postgres
 from strongroom import program
+from strongroom.closed_view import View
 from strongroom.errors import StrongroomError
 from strongroom.program import Command, Finished
+from strongroom.stack import quarters
 
 LOCK_WAIT_MILLISECONDS = 60_000  # for a table that somebody is just changing
 BROKEN_OFF = (connection.Silent, connection.SourceOdd, connection.TooMuch, program.Stopped)
@@ -111,6 +113,7 @@ def _dumping(
             environment=surroundings,
             folder=Path("/"),
             descriptors=descriptors,
+            view=View(run=quarters.libraries_of(tools.programs)),
         )
         child = program.start(command, stdout=into, stderr=PIPE)
         try:

@@ -19,10 +19,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
+from strongroom import closed_view
+from strongroom.closed_view import View
 from strongroom.errors import StrongroomError
 
 TAIL_LINES = 40
@@ -94,6 +96,7 @@ class Command:
     descriptors: Sequence[int] = ()  # kept open in the child under the same numbers
     account: Account | None = None
     limits: Limits = Limits()
+    view: View | None = None  # None: all that the account may see
 
     @property
     def name(self) -> str:
@@ -138,10 +141,12 @@ def start(
     """Start without waiting; None means /dev/null for each of the three streams."""
     argv = ["setpriv", "--pdeathsig", "KILL", "--", *_limited(command.limits), *command.argv]
     account = _other_account(command.account)
-    if not _is_there(command):  # else only setpriv's exit code would tell, as one of the program's
+    found = _found(command)
+    if found is None:  # else only setpriv's exit code would tell, as one of the program's
         raise _missing(command, "no such program")
-    try:
-        process = subprocess.Popen(
+
+    def begin() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             argv,
             env=dict(command.environment),
             cwd=command.folder,
@@ -154,6 +159,13 @@ def start(
             group=account.gid if account else None,
             extra_groups=[] if account else None,
         )
+
+    try:
+        if command.view is None:
+            process = begin()
+        else:
+            view = replace(command.view, run=(*command.view.run, found))
+            process = closed_view.start_inside(view, begin)
     except OSError as error:
         raise _missing(command, str(error.strerror)) from error
     return Running(command.name, process)
@@ -333,12 +345,14 @@ def _other_account(account: Account | None) -> Account | None:
     return None if account is None or account.uid == os.geteuid() else account
 
 
-def _is_there(command: Command) -> bool:
+def _found(command: Command) -> Path | None:
     """As execvp(3) will look for it: a name in the child's PATH, a path from its folder."""
     name = command.argv[0]
     if "/" in name:
-        return os.access((command.folder or Path()) / name, os.X_OK)
-    return shutil.which(name, path=command.environment.get("PATH", os.defpath)) is not None
+        path = (command.folder or Path()) / name
+        return path if os.access(path, os.X_OK) else None
+    found = shutil.which(name, path=command.environment.get("PATH", os.defpath))
+    return None if found is None else Path(found)
 
 
 def _missing(command: Command, said: str) -> ProgramMissing:

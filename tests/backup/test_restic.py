@@ -379,7 +379,8 @@ def _killed_backup(ready: Stage) -> None:
         ready.write(f"big/{number}", os.urandom(5_000_000))
     slow = replace(ready.repository, upload_kib=60_000)
     wanted = ["backup", "--json", "--host=acme", "."]
-    with calls.prepared(Call("backup", wanted, slow, folder=ready.source), ready.here) as command:
+    call = Call("backup", wanted, slow, folder=ready.source, reads=(ready.source,))
+    with calls.prepared(call, ready.here) as command:
         child = program.start(command)
     while sum(path.stat().st_size for path in ready.packs()) < 32_000_000:
         assert child.process.poll() is None

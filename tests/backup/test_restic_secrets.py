@@ -122,7 +122,7 @@ def test_the_command_behind_a_stream_sees_no_secret(tmp_path: Path) -> None:
     ready.write("a", os.urandom(1000))
     wanted = FolderBackup(folder=ready.source, host="acme")
     commands.backup_folder(ready.repository, ready.here, wanted)
-    script = "tr '\\0' '\\n' </proc/self/environ; tr '\\0' '\\n' </proc/$PPID/cmdline"
+    script = "env"  # of processes, even its own, the closed view shows nothing
     flags = ["backup", "--json", "--stdin-filename=x", "--stdin-from-command", "--"]
     call = Call("backup", [*flags, "/bin/sh", "-c", script], ready.repository)
     lines: list[str] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from backup.restic import commands
 from backup.restic.flags import FolderBackup
 from backup.restic.outputs import Entry
 from backup.sources import walk
+from strongroom import closed_view
 from tests.backup.restic_stage import Stage, stage
+from tests.platform.stack_cast import until
 
 
 @pytest.fixture
@@ -81,3 +85,45 @@ def test_by_path_or_by_descriptor_it_is_the_same_snapshot(ready: Stage) -> None:
         opened = FolderBackup(ready.source, host="acme", descriptor=descriptor)
         report = commands.backup_folder(ready.repository, ready.here, opened)
     assert (report.snapshot, report.complete, report.files) == (None, True, 1)
+
+
+@pytest.mark.skipif(not closed_view.version(), reason="this kernel has no Landlock")
+def test_a_folder_inside_that_becomes_a_link_while_it_is_read_leads_nowhere(ready: Stage) -> None:
+    """restic opens what lies inside by name: it lists `sub` and then opens `sub/z.txt`."""
+    for number in range(8):  # that keep both of its readers busy while we swap
+        with ready.write(f"sub/a{number}").open("wb") as file:
+            file.truncate(256 * 1024 * 1024)
+    ready.write("sub/z.txt", "mine")
+    others = ready.folder / "others"
+    others.mkdir()
+    (others / "z.txt").write_text("another's secret")
+    swapped = threading.Event()
+
+    def swap() -> None:
+        if until(lambda: _opened_somewhere(ready.source / "sub" / "a0")):
+            (ready.source / "sub").rename(ready.folder / "away")
+            (ready.source / "sub").symlink_to(others)
+            swapped.set()
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    with walk.opened(ready.source) as descriptor:
+        wanted = FolderBackup(ready.source, host="acme", descriptor=descriptor)
+        report = commands.backup_folder(ready.repository, ready.here, wanted)
+    swapper.join()
+
+    assert swapped.is_set()
+    assert not report.complete
+    assert any("open sub/z.txt: permission denied" in each for each in report.unread)
+    assert report.snapshot is not None
+    found: list[Entry] = []
+    commands.ls(ready.repository, ready.here, report.snapshot, found.append)
+    assert "/sub/z.txt" not in {entry.path for entry in found}
+
+
+def _opened_somewhere(file: Path) -> bool:
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if link.readlink() == file:
+                return True
+    return False

