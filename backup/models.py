@@ -12,18 +12,24 @@ from sqlalchemy.orm import Mapped, mapped_column
 from backup.schedule import SlotKind
 from backup.states import (
     COPY_STEPS,
+    HEALING_STEPS,
     PROOF_STEPS,
     REMOVAL_STEPS,
     REPOSITORY_STEPS,
+    ROTATION_STEPS,
     RUN_STEPS,
     ActKind,
     CopyState,
+    Decision,
+    HealingState,
     Level,
     Outcome,
     PlaceKind,
     ProofState,
     RemovalState,
     RepositoryState,
+    RotationKind,
+    RotationState,
     RunState,
     SlotOutcome,
     Trigger,
@@ -270,10 +276,128 @@ class Proof(OfTenant, Work, Base):
     copy_id: Mapped[uuid.UUID]
     level: Mapped[Level]
     state: Mapped[ProofState] = mapped_column(default=ProofState.WAITING)
+    asked_by: Mapped[str] = mapped_column(server_default="worker")  # "rota" for its turn
     ended_at: Mapped[datetime | None]
     seconds: Mapped[float | None]
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     found: Mapped[dict[str, Any] | None]
+
+
+class Rota(OfTenant, Base):
+    """When one kind of proof is due for one repository, whatever is backed up meanwhile."""
+
+    __tablename__ = "rotas"
+    __constraints__ = (
+        refers("repository_id", "repositories"),
+        UniqueConstraint("tenant_id", "repository_id", "level"),
+        Index("ix_rotas_due_at", "due_at"),
+    )
+
+    repository_id: Mapped[uuid.UUID]
+    level: Mapped[Level]
+    due_at: Mapped[datetime]
+    planned_at: Mapped[datetime | None]  # when the last one was put in the queue
+    passed_at: Mapped[datetime | None]  # when the last one passed
+
+
+class Healing(OfTenant, Work, Base):
+    """One attempt to mend a repository in which damage was seen."""
+
+    __tablename__ = "healings"
+    __constraints__ = (
+        refers("repository_id", "repositories"),
+        Index("ix_healings_due", "due_at", postgresql_where="state in ('waiting', 'healing')"),
+        Index(
+            "uq_healings_open",
+            "tenant_id",
+            "repository_id",
+            unique=True,
+            postgresql_where="state in ('waiting', 'healing', 'quarantined')",
+        ),
+    )
+    STEPS = HEALING_STEPS
+    WAITING = HealingState.WAITING
+    BUSY = HealingState.HEALING
+    QUARANTINE = HealingState.QUARANTINED
+
+    repository_id: Mapped[uuid.UUID]
+    state: Mapped[HealingState] = mapped_column(default=HealingState.WAITING)
+    seen: Mapped[dict[str, Any]]  # the damage, as the proof or the scrub said it
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    report: Mapped[dict[str, Any] | None]  # what was done, and what is lost: points and paths
+
+
+class Finding(OfTenant, Base):
+    """Something seen that a person has to look at; open until settled."""
+
+    __tablename__ = "findings"
+    __constraints__ = (
+        refers("repository_id", "repositories"),
+        refers("point_id", "backup_runs"),
+        refers("source_id", "sources"),
+        Index(
+            "uq_findings_open",
+            "tenant_id",
+            "code",
+            "subject",
+            unique=True,
+            postgresql_where="settled_at is null",
+        ),
+    )
+
+    repository_id: Mapped[uuid.UUID | None]
+    point_id: Mapped[uuid.UUID | None]
+    source_id: Mapped[uuid.UUID | None]
+    code: Mapped[str]
+    subject: Mapped[str]  # tells findings of one code apart: an object's key, a restic id, a source
+    params: Mapped[dict[str, Any]]
+    freezes: Mapped[bool]  # while it is open nothing of the tenant is removed
+    first_seen_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    settled_by: Mapped[str | None]
+    decision: Mapped[Decision | None]
+    note: Mapped[str | None]
+
+
+class Rotation(OfTenant, Work, Base):
+    """One change of a key, from being asked for to the end of the old one."""
+
+    __tablename__ = "rotations"
+    __constraints__ = (
+        refers("repository_id", "repositories"),
+        Index("ix_rotations_due", "due_at", postgresql_where="state in ('waiting', 'rotating')"),
+    )
+    STEPS = ROTATION_STEPS
+    WAITING = RotationState.WAITING
+    BUSY = RotationState.ROTATING
+    QUARANTINE = RotationState.QUARANTINED
+
+    kind: Mapped[RotationKind]
+    repository_id: Mapped[uuid.UUID | None]  # None: of the tenant's KEK
+    state: Mapped[RotationState] = mapped_column(default=RotationState.WAITING)
+    stage: Mapped[str | None]  # the last one that was carried out whole
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    report: Mapped[dict[str, Any] | None]
+
+
+class ObjectLock(OfTenant, Base):
+    """Until when an object version may not be removed by anybody, as we set it."""
+
+    __tablename__ = "object_locks"
+    __constraints__ = (
+        refers("repository_id", "repositories"),
+        UniqueConstraint("tenant_id", "repository_id", "key"),
+    )
+
+    repository_id: Mapped[uuid.UUID]
+    key: Mapped[str]  # relative to the repository's prefix
+    version_id: Mapped[str]
+    until: Mapped[datetime]
 
 
 class Pack(OfTenant, Base):

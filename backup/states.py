@@ -125,8 +125,80 @@ class Level(enum.StrEnum):
     """How deep a proof goes."""
 
     STRUCTURE = "structure"  # index, snapshots and trees are whole
+    SHARE = "share"  # by rota: the packs whose turn it is were read back
     DATA = "data"  # every pack the point needs was read back
     DRILL = "drill"  # restored and compared
+
+
+class HealingState(enum.StrEnum):
+    """Bringing a damaged repository back to what it should hold."""
+
+    WAITING = "waiting"
+    HEALING = "healing"
+    HEALED = "healed"  # everything is there again, and was checked
+    PARTLY = "partly"  # the report names the points and paths that no region has any more
+    FAILED = "failed"  # given up, with the reason
+    QUARANTINED = "quarantined"
+
+
+HEALING_STEPS = {
+    HealingState.WAITING: frozenset({HealingState.HEALING}),
+    HealingState.HEALING: frozenset(
+        {
+            HealingState.HEALED,
+            HealingState.PARTLY,
+            HealingState.FAILED,
+            HealingState.WAITING,
+            HealingState.QUARANTINED,
+        }
+    ),
+    HealingState.HEALED: frozenset[HealingState](),
+    HealingState.PARTLY: frozenset[HealingState](),
+    HealingState.FAILED: frozenset[HealingState](),
+    HealingState.QUARANTINED: frozenset({HealingState.WAITING, HealingState.FAILED}),
+}
+
+
+class RotationKind(enum.StrEnum):
+    """What is made new."""
+
+    KEK = "kek"  # the tenant's key: everything it wraps is wrapped again
+    PASSWORD = "password"  # noqa: S105 - a kind: of one repository
+    EPOCH = "epoch"  # a new repository, by copy; the old one is destroyed
+
+
+class RotationState(enum.StrEnum):
+    """Making a key new; `stage` says how far it is, and each stage may be repeated."""
+
+    WAITING = "waiting"
+    ROTATING = "rotating"
+    DONE = "done"
+    FAILED = "failed"  # the old key is as good as before
+    QUARANTINED = "quarantined"
+
+
+ROTATION_STEPS = {
+    RotationState.WAITING: frozenset({RotationState.ROTATING}),
+    RotationState.ROTATING: frozenset(
+        {
+            RotationState.DONE,
+            RotationState.FAILED,
+            RotationState.WAITING,
+            RotationState.QUARANTINED,
+        }
+    ),
+    RotationState.DONE: frozenset[RotationState](),
+    RotationState.FAILED: frozenset[RotationState](),
+    RotationState.QUARANTINED: frozenset({RotationState.WAITING, RotationState.FAILED}),
+}
+
+
+class Decision(enum.StrEnum):
+    """What became of something that a person had to look at."""
+
+    ACCEPTED = "accepted"  # it is as it should be: go on as before
+    REJECTED = "rejected"  # it is wrong: what it spoiled counts for nothing
+    GONE = "gone"  # it was not seen again
 
 
 class ActKind(enum.StrEnum):
@@ -136,6 +208,7 @@ class ActKind(enum.StrEnum):
     FORGET = "forget"
     PRUNE = "prune"
     KEY_CHANGE = "key-change"
+    HEAL = "heal"
     REPEAT = "repeat"  # an upload that was sent again, with the same bytes
 
 

@@ -6,10 +6,10 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from restore.states import RESTORE_STEPS, Destination, RestoreState
+from restore.states import DRILL_STEPS, RESTORE_STEPS, Destination, DrillState, RestoreState
 from strongroom.db import Base, OfTenant, refers
 from strongroom.lifecycle import Work
 
@@ -46,3 +46,30 @@ class Restore(OfTenant, Work, Base):
     safety_run_id: Mapped[uuid.UUID | None]
     undoes_id: Mapped[uuid.UUID | None]
     report: Mapped[dict[str, Any] | None]  # what was restored, and where it lies
+
+
+class Drill(OfTenant, Work, Base):
+    """Every source of one point restored from one region into a throw-away place, and compared."""
+
+    __tablename__ = "drills"
+    __constraints__ = (
+        refers("point_id", "points"),
+        refers("repository_id", "repositories"),
+        Index("ix_drills_due", "due_at", postgresql_where="state in ('waiting', 'running')"),
+        Index(None, "tenant_id", "repository_id"),
+    )
+    STEPS = DRILL_STEPS
+    WAITING = DrillState.WAITING
+    BUSY = DrillState.RUNNING
+    QUARANTINE = DrillState.QUARANTINED
+
+    point_id: Mapped[uuid.UUID]
+    repository_id: Mapped[uuid.UUID]
+    state: Mapped[DrillState] = mapped_column(default=DrillState.WAITING)
+    asked_by: Mapped[str]  # "rota", or who asked
+    asked_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    seconds: Mapped[float | None]  # from taking the point to the last comparison
+    restore_seconds: Mapped[float | None]  # of that, what a real restore would have taken
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    report: Mapped[dict[str, Any] | None]  # each source: what was compared, what differed

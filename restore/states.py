@@ -40,3 +40,24 @@ class Destination(enum.StrEnum):
     ASIDE = "aside"  # beside the live data, under a new name
     IN_PLACE = "in-place"  # instead of the live data, which is set aside
     FOLDER = "folder"  # a folder an operator named
+
+
+class DrillState(enum.StrEnum):
+    """A rehearsal of a restore: into a throw-away place, compared, timed, cleaned up."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"  # what came back is not what was there; the report says where
+    QUARANTINED = "quarantined"
+
+
+DRILL_STEPS = {
+    DrillState.WAITING: frozenset({DrillState.RUNNING}),
+    DrillState.RUNNING: frozenset(
+        {DrillState.PASSED, DrillState.FAILED, DrillState.WAITING, DrillState.QUARANTINED}
+    ),
+    DrillState.PASSED: frozenset[DrillState](),
+    DrillState.FAILED: frozenset[DrillState](),
+    DrillState.QUARANTINED: frozenset({DrillState.WAITING, DrillState.FAILED}),
+}

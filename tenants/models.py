@@ -42,6 +42,7 @@ class Tenant(Base):
     zone: Mapped[str]  # IANA
     locale: Mapped[str]  # BCP 47
     pack: Mapped[str | None]  # the policy pack it is under
+    keep_in: Mapped[list[str] | None]  # the only countries its data may lie in; None: anywhere
     plan_version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("plan_versions.id"))
     created_at: Mapped[datetime]
 

@@ -3,6 +3,8 @@
 import backup.catalogue
 import backup.models
 import restore.models
+import strongroom.control_dumps
+import strongroom.escrow
 import strongroom.lifecycle
 import strongroom.regions
 import strongroom.secrets_at_rest

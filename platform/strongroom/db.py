@@ -62,6 +62,7 @@ class Base(DeclarativeBase):
         datetime: Moment(),
         dict[str, Any]: JSONB(none_as_null=True),
         list[str]: JSONB(none_as_null=True),
+        list[dict[str, Any]]: JSONB(none_as_null=True),
         enum.StrEnum: Enum(
             enum.StrEnum,
             native_enum=False,

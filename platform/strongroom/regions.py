@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -32,6 +33,11 @@ class Region(Base):
     location: Mapped[str]  # the provider's name of the place, signed into requests
     role_arn: Mapped[str]  # the role whose rights are cut to a tenant's prefix
     rank: Mapped[int]  # lower comes first when a tenant gets its regions
+    latitude: Mapped[float | None]  # degrees north; None: not said, so no distance can be kept
+    longitude: Mapped[float | None]  # degrees east
+    country: Mapped[str | None]  # ISO 3166-1 alpha-2: under whose law the data lies
+    provider: Mapped[str | None]  # who runs it, such as "aws"
+    bandwidth: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]")
     state: Mapped[RegionState] = mapped_column(default=RegionState.OPEN)
     created_at: Mapped[datetime]
 

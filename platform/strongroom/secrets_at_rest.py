@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import UniqueConstraint, select
-from sqlalchemy.orm import Mapped, Session
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from strongroom.db import Base, OfTenant
 from strongroom.errors import NotFound
@@ -18,10 +18,12 @@ class Secret(OfTenant, Base):
     """One wrapped secret of a repository or a source."""
 
     __tablename__ = "secrets"
-    __constraints__ = (UniqueConstraint("tenant_id", "subject_id", "purpose"),)
+    __constraints__ = (UniqueConstraint("tenant_id", "subject_id", "purpose", "generation"),)
 
     subject_id: Mapped[uuid.UUID]
     purpose: Mapped[str]
+    generation: Mapped[int] = mapped_column(default=1, server_default="1")
+    pending: Mapped[bool] = mapped_column(default=False, server_default="false")
     provider: Mapped[str]
     key_id: Mapped[str]
     key_version: Mapped[int]
@@ -77,5 +79,6 @@ def _row(session: Session, context: Context) -> Secret | None:
             Secret.tenant_id == context.tenant,
             Secret.subject_id == context.subject,
             Secret.purpose == context.purpose,
+            Secret.pending.is_(False),
         )
     ).scalar_one_or_none()

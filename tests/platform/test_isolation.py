@@ -23,7 +23,15 @@ from tests.platform import every_table
 from tests.platform.every_table import Ids
 
 TABLES = every_table.tables()
-OF_ALL = {"tenants", "regions", "plan_versions", "alembic_version"}  # no column tenant_id
+OF_ALL = {
+    "alembic_version",
+    "control_dumps",
+    "escrow_keys",
+    "plan_versions",
+    "regions",
+    "tenants",
+    "tombstones",
+}
 OURS = (Role.WEB, Role.WORKER, Role.DISPATCHER, Role.OPERATOR)
 
 
@@ -292,10 +300,16 @@ def test_the_operator_reads_all_and_writes_only_for_the_tenant_it_is_bound_to(tw
 READABLE = {
     "backup_runs",
     "copies",
+    "drills",
+    "healings",
+    "points",
     "policies",
     "proofs",
     "removals",
+    "repositories",
     "restores",
+    "rotas",
+    "rotations",
     "schedules",
     "slots",
     "steps",
