@@ -18,6 +18,7 @@ class Why(StrEnum):
 
     # kept
     LEGAL_HOLD = "legal-hold"  # hold
+    UNSETTLED = "unsettled"  # hold: a finding that a person has not looked at yet
     OBJECT_LOCK = "object-lock"  # until
     CLOCK_BEHIND = "clock-behind"  # now, newest
     FUTURE_DATED = "future-dated"  # local_date
@@ -70,7 +71,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Hold:
-    """A legal hold that is in force."""
+    """A legal hold that is in force, or something that has to be looked at first."""
 
     id: UUID
     points: frozenset[UUID] | None = None  # None: every point of the tenant
+    why: Why = Why.LEGAL_HOLD

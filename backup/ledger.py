@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from backup import facts, planning
+from backup import facts, findings, planning
 from backup import policy as policies
 from backup.models import Copy, Hold, Point, PointSource, Policy, Snapshot, Source
 from backup.policy import EffectivePolicy
@@ -52,7 +52,7 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
 
 
 def holds_of(session: Session, tenant: UUID, *, now: datetime) -> Sequence[facts.Hold]:
-    """Holds in force: not released, and their date not passed."""
+    """Holds in force (not released, their date not passed), and findings that freeze."""
     rows = session.execute(
         select(Hold).where(
             Hold.tenant_id == tenant,
@@ -60,7 +60,11 @@ def holds_of(session: Session, tenant: UUID, *, now: datetime) -> Sequence[facts
             or_(Hold.until.is_(None), Hold.until > now),
         )
     ).scalars()
-    return [facts.Hold(id=row.id) for row in rows]
+    unsettled = findings.open_of(session, tenant, freezing=True)
+    return [
+        *(facts.Hold(id=row.id) for row in rows),
+        *(facts.Hold(id=row.id, why=facts.Why.UNSETTLED) for row in unsettled),
+    ]
 
 
 def _fact(point: Point, parts: Sequence[facts.Part]) -> facts.Point:

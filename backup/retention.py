@@ -165,7 +165,7 @@ def tiers(point: Point, keep: Keep) -> tuple[Tier, ...]:
 def firm_reasons(point: Point, setting: Setting) -> list[Reason]:
     """What no ceiling and no plan can overrule."""
     reasons = [
-        Reason(Why.LEGAL_HOLD, {"hold": str(hold.id)})
+        Reason(hold.why, {"hold": str(hold.id)})
         for hold in setting.holds
         if hold.points is None or point.id in hold.points
     ]

@@ -17,6 +17,7 @@ import structlog
 from web import failing
 from web.commands import (
     backups,
+    findings,
     health,
     kit,
     operate,
@@ -28,7 +29,7 @@ from web.commands import (
 )
 from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, schedules, backups, restores, kit)
+GROUPS = (operate, health, plans, regions, tenants, schedules, backups, findings, restores, kit)
 
 
 class Edge(click.Group):

@@ -22,18 +22,30 @@ from backup import schedule
 from backup.models import (
     BackupRun,
     Copy,
+    Finding,
+    Healing,
     Point,
     PointSource,
     Policy,
     Proof,
     Removal,
     Repository,
+    Rotation,
     Snapshot,
     Source,
 )
-from backup.states import CopyState, Outcome, ProofState, RemovalState, RepositoryState, RunState
-from restore.models import Restore
-from restore.states import RestoreState
+from backup.states import (
+    CopyState,
+    HealingState,
+    Outcome,
+    ProofState,
+    RemovalState,
+    RepositoryState,
+    RotationState,
+    RunState,
+)
+from restore.models import Drill, Restore
+from restore.states import DrillState, RestoreState
 from tenants.models import PlanVersion, Tenant
 
 
@@ -43,9 +55,12 @@ class Attention(StrEnum):
     OVERDUE = "overdue"  # hours: no newer complete point than that many
     LAST_RUN_FAILED = "last-run-failed"  # failure, where the run left one
     PROOFS_FAILED = "proofs-failed"  # count: copies whose latest proof failed
+    DRILLS_FAILED = "drills-failed"  # count: repositories whose last drill failed
+    NOT_HEALED = "not-healed"  # count: repositories whose last healing left something lost
     QUARANTINED = "quarantined"  # count: work that took two workers down
     REPOSITORIES_FROZEN = "repositories-frozen"  # count
     LAST_POINT_PARTIAL = "last-point-partial"  # failure
+    FINDINGS_OPEN = "findings-open"  # count: seen, and not settled by a person
     NO_SOURCES = "no-sources"
     COPIES_WAIT = "copies-wait"  # count: copies that could not be brought yet
     REMOVALS_BLOCKED = "removals-blocked"  # count
@@ -56,6 +71,7 @@ class Attention(StrEnum):
         return RANK[self] <= RANK[Attention.REPOSITORIES_FROZEN]
 
 
+UNHEALED = [HealingState.PARTLY, HealingState.FAILED]
 RANK = {code: place for place, code in enumerate(Attention)}
 
 
@@ -323,6 +339,12 @@ def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention
         (Attention.QUARANTINED, Copy, Copy.state == CopyState.QUARANTINED),
         (Attention.QUARANTINED, Proof, Proof.state == ProofState.QUARANTINED),
         (Attention.QUARANTINED, Restore, Restore.state == RestoreState.QUARANTINED),
+        (Attention.QUARANTINED, Drill, Drill.state == DrillState.QUARANTINED),
+        (Attention.QUARANTINED, Healing, Healing.state == HealingState.QUARANTINED),
+        (Attention.QUARANTINED, Rotation, Rotation.state == RotationState.QUARANTINED),
+        (Attention.FINDINGS_OPEN, Finding, Finding.settled_at.is_(None)),
+        (Attention.DRILLS_FAILED, Drill, and_(Drill.state == DrillState.FAILED, _last(Drill))),
+        (Attention.NOT_HEALED, Healing, and_(Healing.state.in_(UNHEALED), _last(Healing))),
     ]
     rows = session.execute(
         union_all(*(_count(code, kind, wrong, tenant) for code, kind, wrong in kinds))
@@ -332,6 +354,16 @@ def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention
         of_tenant = found.setdefault(tenant_id, {})
         of_tenant[Attention(code)] = of_tenant.get(Attention(code), 0) + count
     return found
+
+
+def _last(kind: Any) -> Any:
+    """None of its repository has ended since."""
+    later = kind.__table__.alias("later")
+    return ~exists().where(
+        later.c.tenant_id == kind.tenant_id,
+        later.c.repository_id == kind.repository_id,
+        later.c.ended_at > kind.ended_at,
+    )
 
 
 def _count(code: Attention, kind: Any, wrong: Any, tenant: UUID | None) -> Select[Any]:
@@ -350,6 +382,9 @@ def _working(session: Session, tenant: UUID | None) -> dict[UUID, list[Working]]
         ("copy", Copy, [CopyState.COPYING]),
         ("proof", Proof, [ProofState.PROVING]),
         ("restore", Restore, [RestoreState.WAITING, RestoreState.RUNNING]),
+        ("drill", Drill, [DrillState.RUNNING]),
+        ("healing", Healing, [HealingState.WAITING, HealingState.HEALING]),
+        ("key change", Rotation, [RotationState.WAITING, RotationState.ROTATING]),
     ]
     found: dict[UUID, list[Working]] = {}
     for what, kind, states in wanted:

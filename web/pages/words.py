@@ -28,6 +28,9 @@ TROUBLES: Mapping[str, str] = {
     Attention.QUARANTINED: N_("work in quarantine"),
     Attention.REPOSITORIES_FROZEN: N_("repository frozen"),
     Attention.LAST_POINT_PARTIAL: N_("last point is partial"),
+    Attention.DRILLS_FAILED: N_("a rehearsed restore failed"),
+    Attention.NOT_HEALED: N_("damage could not be mended"),
+    Attention.FINDINGS_OPEN: N_("to be looked at"),
     Attention.NO_SOURCES: N_("nothing to back up"),
     Attention.COPIES_WAIT: N_("copies wait for a region"),
     Attention.REMOVALS_BLOCKED: N_("removal held up"),
@@ -45,6 +48,18 @@ REMEDIES: Mapping[str, tuple[str, str | None]] = {
     Attention.PROOFS_FAILED: (
         N_("Prove the copies again; a copy that fails twice is damaged."),
         "strongroom verify {slug}",
+    ),
+    Attention.DRILLS_FAILED: (
+        N_("See what differed; restore from another region or point until it is mended."),
+        "strongroom points {slug}",
+    ),
+    Attention.NOT_HEALED: (
+        N_("See which points and paths are lost; the next backup stores again what still exists."),
+        "strongroom finding list",
+    ),
+    Attention.FINDINGS_OPEN: (
+        N_("Look at each, then accept or reject it. Some keep anything from being removed."),
+        "strongroom finding list",
     ),
     Attention.QUARANTINED: (
         N_("It took two workers down. Read the workers' log before it is let loose again."),
@@ -131,6 +146,7 @@ FAILURES: Mapping[str, str] = {
 }
 KEPT_BY: Mapping[str, str] = {
     "legal-hold": N_("by a legal hold"),
+    "unsettled": N_("until somebody has looked at a finding"),
     "object-lock": N_("by an object lock"),
     "clock-behind": N_("because the clock runs behind"),
     "future-dated": N_("because its date lies ahead"),
@@ -174,6 +190,9 @@ WORK: Mapping[str, str] = {
     "copy": N_("Copy to another region"),
     "proof": N_("Proof"),
     "restore": N_("Restore"),
+    "drill": N_("Rehearsed restore"),
+    "healing": N_("Mending"),
+    "key change": N_("Key change"),
     "removal": N_("Removal"),
 }
 PHASES: Mapping[str, str] = {
