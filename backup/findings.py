@@ -100,7 +100,9 @@ def settle(
     if not note.strip():
         raise BadValue("Say why with --note; whoever finds it later has to understand it.")
     tenant, finding = which
-    row = session.execute(_open(tenant).where(Finding.id == finding)).scalar_one_or_none()
+    row: Finding | None = session.execute(
+        _open(tenant).where(Finding.id == finding)
+    ).scalar_one_or_none()
     if row is None:
         raise NotFound(
             f"No finding {finding} is open. `strongroom finding list` shows those that are.",
@@ -118,7 +120,7 @@ def open_of(session: Session, tenant: UUID, *, freezing: bool = False) -> Sequen
     return session.execute(wanted).scalars().all()
 
 
-def _open(tenant: UUID) -> Select[tuple[Finding]]:
+def _open(tenant: UUID) -> Select[Any]:
     return select(Finding).where(Finding.tenant_id == tenant, Finding.settled_at.is_(None))
 
 
