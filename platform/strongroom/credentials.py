@@ -21,6 +21,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import Credentials as BotocoreCredentials
 from botocore.credentials import ReadOnlyCredentials
+from botocore.loaders import Loader
 from botocore.utils import parse_timestamp
 
 from strongroom.errors import BadValue
@@ -36,6 +37,35 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 30
 ATTEMPTS = 2  # of one request; longer patience belongs to who holds the lease
 CONNECTIONS = 32  # kept open per endpoint and process
+
+
+# In place of the client library's list of all endpoints of a provider, 7 MB once it is read: our
+# endpoints are always given in full.
+ANYWHERE: Any = {
+    "partition": "aws",
+    "partitionName": "any",
+    "dnsSuffix": "amazonaws.com",
+    "regionRegex": "^.+$",
+    "defaults": {
+        "hostname": "{service}.{region}.{dnsSuffix}",
+        "protocols": ["https"],
+        "signatureVersions": ["v4"],
+    },
+    "regions": {},
+    "services": {
+        service: {
+            "partitionEndpoint": "aws-global",
+            "endpoints": {
+                "aws-global": {
+                    "hostname": f"{service}.amazonaws.com",
+                    "credentialScope": {"region": "us-east-1"},
+                    "signatureVersions": [signature],
+                }
+            },
+        }
+        for service, signature in (("s3", "s3v4"), ("sts", "v4"))
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -181,12 +211,22 @@ def _new_session() -> botocore.session.Session:
                 "credentials_file": nothing,
             }
         )
+        session.register_component("data_loader", _Lean())
         session._credentials = _Lent()  # type: ignore[attr-defined]  # no public way to lend
         session.get_component("response_parser_factory").set_parser_defaults(
             timestamp_parser=_moment
         )
         _session.append(session)
     return _session[0]
+
+
+class _Lean(Loader):
+    """Knows the services, and no endpoints."""
+
+    def load_data_with_path(self, name: str) -> Any:
+        if name == "endpoints":
+            return {"version": 3, "partitions": [ANYWHERE]}, ""
+        return super().load_data_with_path(name)
 
 
 def _moment(text: Any) -> datetime:
