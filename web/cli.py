@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
-import structlog
 
-from web import failing
+from web import failing, logs
 from web.commands import (
     backups,
     findings,
@@ -52,18 +51,7 @@ class Edge(click.Group):
 def main(context: click.Context) -> None:
     """Every customer backed up, every backup proven to restore."""
     level = logging.INFO if context.invoked_subcommand == "serve" else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
+    logs.configure(level)
 
 
 for part in GROUPS:

@@ -1,74 +1,16 @@
-"""The long-running processes: dispatcher, workers, web."""
+"""The web process: gunicorn around the pages."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import structlog
-from celery.signals import worker_process_init
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
-from strongroom import program, runtime
-from strongroom.dispatch import Dispatcher
 from strongroom.settings import Settings
-from strongroom.worker import Queue
 from web import parts
 from web.app import create_app
-
-ROUND_SECONDS = 1.0
-CHILD_MEMORY_KIB = 400_000  # a worker process above this is replaced after its task
-CHILD_TASKS = 500
-
-log = structlog.get_logger(__name__)
-
-
-def dispatcher(settings: Settings) -> None:
-    """Go round until SIGTERM; one second between two rounds that found nothing."""
-    stop = _stop_event()
-    made = parts.make_runtime(settings)
-    going = Dispatcher(
-        database=made.database,
-        app=made.app,
-        dues=parts.DUES,
-        planners=parts.PLANNERS,
-        started=made.now(),
-    )
-    log.info("the dispatcher runs", process=os.getpid())
-    while not stop.is_set():
-        began = time.monotonic()
-        going.round(made.now())
-        stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
-
-
-def worker(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> None:
-    """Serve these queues until SIGTERM; each process of the pool has a runtime of its own."""
-
-    def begin(**_: Any) -> None:
-        program.die_with_parent()
-        runtime.use(parts.make_runtime(settings))
-
-    worker_process_init.connect(begin, weak=False)
-    app = parts.make_runtime(settings).app
-    app.worker_main(
-        [
-            "worker",
-            f"--queues={','.join(queue.value for queue in queues)}",
-            f"--concurrency={concurrency}",
-            f"--max-memory-per-child={CHILD_MEMORY_KIB}",
-            f"--max-tasks-per-child={CHILD_TASKS}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-            "--loglevel=WARNING",
-            f"--hostname={queues[0].value}-{os.getpid()}@%h",
-        ]
-    )
 
 
 def web(settings: Settings, *, host: str, port: int, workers: int = 1) -> None:
@@ -99,10 +41,3 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         return self._make()
-
-
-def _stop_event() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -10,14 +10,10 @@ from typing import Any
 
 import click
 
-from strongroom import settings
 from strongroom.actors import Actor, ActorKind
-from strongroom.errors import BadValue
 from strongroom.runtime import Runtime
-from strongroom.stack.home import find_stack
 from web import parts
-
-HOME_VARIABLE = "STRONGROOM_HOME"
+from web.places import HOME_VARIABLE, find_settings
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,19 +40,6 @@ def connect(home: Path | None) -> Runtime:
         context.call_on_close(platform.database.close)
         context.call_on_close(platform.app.close)
     return platform
-
-
-def find_settings(home: Path | None) -> settings.Settings:
-    """Raises what is wrong, in words."""
-    if home is not None:
-        return settings.from_stack(find_stack(home))
-    if any(name.startswith("STRONGROOM_DATABASE_URL") for name in os.environ):
-        return settings.from_environment(os.environ)
-    raise BadValue(
-        "Which platform? Name the folder of a running stack with --home (or STRONGROOM_HOME), "
-        "or set STRONGROOM_* for a production one. `strongroom up --home DIR` starts a stack.",
-        code="no-platform",
-    )
 
 
 def me() -> Actor:

@@ -27,6 +27,7 @@ from strongroom.stack.children import Child
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import find_stack
 from tenants import plans
+from web import working
 from web.demo.customers import Customers
 from web.models import METADATA
 
@@ -138,17 +139,19 @@ REGION_COLUMNS = ("name", "endpoint", "bucket", "location", "role_arn")
 def processes(home: Path, *, port: int, concurrency: int) -> list[Child]:
     """Our own processes, in the order in which they start."""
     backup = ["--queue", "backup", "--queue", "copy", "--queue", "verify", "--queue", "removal"]
+    many = ["--concurrency", str(concurrency)]
+    web = [sys.executable, "-m", "web.cli", "serve", "web"]
     return [
-        _child(home, "dispatcher", ["dispatcher"]),
-        _child(home, "worker", ["worker", *backup, "--concurrency", str(concurrency)]),
-        _child(home, "worker-restore", ["worker", "--queue", "restore", "--concurrency", "1"]),
-        _child(home, "web", ["web", "--port", str(port)], page=port),
+        _child("dispatcher", working.argv("dispatcher", home=home)),
+        _child("worker", working.argv("worker", *backup, *many, home=home)),
+        _child("worker-restore", working.argv("worker", "--queue", "restore", home=home)),
+        _child("web", [*web, "--port", str(port), "--home", str(home)], page=port),
     ]
 
 
-def _child(home: Path, name: str, argv: list[str], *, page: int | None = None) -> Child:
+def _child(name: str, argv: list[str], *, page: int | None = None) -> Child:
     command = Command(
-        [sys.executable, "-m", "web.cli", "serve", *argv, "--home", str(home)],
+        argv,
         environment={"PATH": PATH, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
         folder=Path("/"),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -12,10 +14,12 @@ from strongroom.errors import StrongroomError
 from strongroom.worker import Queue
 from web import serve as serving
 from web import stack as stacks
+from web import working
 from web.demo import run as demonstration
 from web.models import METADATA
 from web.output import Screen, size
-from web.session import common, find_settings
+from web.places import find_settings
+from web.session import common
 
 PORT = click.IntRange(1, 65535)
 
@@ -84,7 +88,7 @@ def dispatcher(home: Path | None, as_json: bool) -> None:
 
     Example: strongroom serve dispatcher
     """
-    serving.dispatcher(find_settings(home))
+    _become("dispatcher", home=home)
 
 
 @serve.command()
@@ -102,7 +106,15 @@ def worker(home: Path | None, as_json: bool, queues: tuple[str, ...], concurrenc
 
     Example: strongroom serve worker --queue restore --concurrency 2
     """
-    serving.worker(find_settings(home), [Queue(name) for name in queues], concurrency=concurrency)
+    named = [word for name in queues for word in ("--queue", name)]
+    _become("worker", *named, "--concurrency", str(concurrency), home=home)
+
+
+def _become(part: str, *options: str, home: Path | None) -> NoReturn:
+    """The same process, without the command line in memory; what is missing is said before."""
+    find_settings(home)
+    program, *words = working.argv(part, *options, home=home)
+    os.execv(program, [program, *words])  # noqa: S606 - our own program, no shell
 
 
 @serve.command()

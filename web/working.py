@@ -1,0 +1,119 @@
+"""Dispatcher and workers: `python -m web.working serve worker --queue backup …`.
+
+A program of its own, so that what runs for months and in numbers holds neither pages nor command
+line in memory: a third of what a worker would use. `strongroom serve` becomes this program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery.signals import worker_process_init
+
+from strongroom import program, runtime
+from strongroom.dispatch import Dispatcher
+from strongroom.errors import StrongroomError
+from strongroom.settings import Settings
+from strongroom.worker import Queue
+from web import logs, parts
+from web.places import find_settings
+
+ROUND_SECONDS = 1.0
+CHILD_MEMORY_KIB = 400_000  # a worker process above this is replaced after its task
+CHILD_TASKS = 500
+
+log = structlog.get_logger(__name__)
+
+
+def argv(part: str, *options: str, home: Path | None) -> list[str]:
+    """The command that runs it; `options` as `main` reads them."""
+    where = [] if home is None else ["--home", str(home)]
+    return [sys.executable, "-m", "web.working", "serve", part, *options, *where]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; gives the exit code."""
+    reader = argparse.ArgumentParser(prog="web.working")
+    parts_of_it = reader.add_subparsers(required=True).add_parser("serve")
+    kinds = parts_of_it.add_subparsers(dest="part", required=True)
+    for name in ("dispatcher", "worker"):
+        kind = kinds.add_parser(name)
+        kind.add_argument("--home", type=Path)
+        if name == "worker":
+            kind.add_argument("--queue", type=Queue, action="append", required=True)
+            kind.add_argument("--concurrency", type=int, default=1)
+    told = reader.parse_args(words)
+    logs.configure(logging.INFO)
+    try:
+        settings = find_settings(told.home)
+    except StrongroomError as error:
+        print(error.message, file=sys.stderr)
+        return error.exit_code
+    if told.part == "dispatcher":
+        dispatch(settings)
+        return 0
+    return work(settings, told.queue, concurrency=told.concurrency)
+
+
+def dispatch(settings: Settings) -> None:
+    """Go round until SIGTERM; one second between two rounds that found nothing."""
+    stop = _stop_event()
+    made = parts.make_runtime(settings)
+    going = Dispatcher(
+        database=made.database,
+        app=made.app,
+        dues=parts.DUES,
+        planners=parts.PLANNERS,
+        started=made.now(),
+    )
+    log.info("the dispatcher runs", process=os.getpid())
+    while not stop.is_set():
+        began = time.monotonic()
+        going.round(made.now())
+        stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
+
+
+def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> int:
+    """Serve these queues until SIGTERM; each process of the pool has a runtime of its own."""
+
+    def begin(**_: Any) -> None:
+        program.die_with_parent()
+        runtime.use(parts.make_runtime(settings))
+
+    worker_process_init.connect(begin, weak=False)
+    worker = parts.make_runtime(settings).app.Worker(
+        queues=[queue.value for queue in queues],
+        concurrency=concurrency,
+        max_memory_per_child=CHILD_MEMORY_KIB,
+        max_tasks_per_child=CHILD_TASKS,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+        hostname=f"{queues[0].value}-{os.getpid()}@{socket.gethostname()}",
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _stop_event() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())
