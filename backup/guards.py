@@ -57,7 +57,7 @@ def guard(decision: Decision, *, share: float) -> None:
     raise MassRemoval(
         f"At most {share:.0%} of a tenant's points may go in one pass; this one would remove data"
         f" of {len(losing)} out of {len(counted)}. Nothing was removed; look at the reasons and"
-        " let the pass through by hand if they are right.",
+        " accept the finding (`strongroom finding list`) if they are right.",
         losing=len(losing),
         counted=len(counted),
         share=share,

@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from backup import acts, cleaning, guards, leases, ledger, repeats, repositories, retention
+from backup import acts, cleaning, guards, leases, ledger, mass, repeats, repositories, retention
 from backup.leases import Leased
 from backup.making import failure_of
 from backup.models import (
@@ -45,7 +45,6 @@ from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.storage import Act, Kept, Store, Version
 
-SHARE = 0.34  # the most of a tenant's points that one pass may take
 SECONDS = 6 * 3600.0
 RETRY = timedelta(hours=1)
 NOT_BLOCKED = {"blocked": None}
@@ -68,7 +67,7 @@ class Frozen(Refused):
 def review(runtime: Runtime, tenant: UUID) -> int:
     """Plan the removal of what retention lets go today; gives how many copies that is.
 
-    Raises MassRemoval when it would be too much at once; nothing is planned then.
+    Where it would be too much at once nothing is planned, and a finding asks a person.
     """
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
@@ -82,7 +81,8 @@ def review(runtime: Runtime, tenant: UUID) -> int:
         )
         if not decision.remove and not decision.trimmed:
             return 0
-        guards.guard(decision, share=SHARE)
+        if not mass.allowed(session, tenant, decision, now=now):
+            return 0
         planned = 0
         for verdict in decision.remove:
             planned += _plan(session, known, verdict, source=None, now=now)

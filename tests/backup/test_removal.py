@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from backup import removal, runs, tasks
-from backup.models import Copy, Hold, Point
-from backup.states import CopyState, RemovalState, RepositoryState
+from backup import findings, removal, runs, tasks
+from backup.models import Copy, Finding, Hold, Point
+from backup.states import CopyState, Decision, RemovalState, RepositoryState
+from strongroom.actors import Actor, ActorKind
 from strongroom.db import Role
 from strongroom.ids import new_id
 from strongroom.runtime import Runtime
@@ -156,6 +157,49 @@ def test_a_pass_that_would_take_too_much_takes_nothing(
 
     assert removals(runtime, acme) == []
     assert len(vault(runtime, acme).snapshot_ids()) == 5
+    [asked] = rows_of(runtime, acme, Finding)
+    assert (asked.code, asked.params["losing"]) == ("mass-removal", 4)
+
+    accept(runtime, acme, asked)
+    let_go(runtime, acme)
+
+    assert {row.state for row in removals(runtime, acme)} == {RemovalState.GONE}
+    assert len(vault(runtime, acme).snapshot_ids()) == 1
+
+
+def test_a_word_for_some_points_is_none_for_others(
+    runtime: Runtime, acme: Tenant, tmp_path: Path
+) -> None:
+    add_folder(runtime, acme, tmp_path / "files")
+    set_policy(runtime, acme, last=9)
+    for word in ("one", "two", "three", "four", "five"):
+        fill(tmp_path / "files", words=word)
+        back_up(runtime, acme)
+    set_policy(runtime, acme)
+    let_go(runtime, acme)
+    [asked] = rows_of(runtime, acme, Finding)
+    accept(runtime, acme, asked)
+    set_policy(runtime, acme, last=9)
+    fill(tmp_path / "files", words="six")
+    back_up(runtime, acme)
+    set_policy(runtime, acme)
+
+    let_go(runtime, acme)
+
+    assert removals(runtime, acme) == []
+    assert [row.decision for row in rows_of(runtime, acme, Finding)] == [Decision.ACCEPTED, None]
+
+
+def accept(runtime: Runtime, tenant: Tenant, finding: Finding) -> None:
+    with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        findings.settle(
+            session,
+            (tenant.id, finding.id),
+            Decision.ACCEPTED,
+            by=Actor(ActorKind.OPERATOR, "ada"),
+            note="the plan was made shorter on purpose",
+            now=runtime.now(),
+        )
 
 
 def test_a_hold_placed_after_the_plan_spares_the_copy(
