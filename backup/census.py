@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
+from backup import probing
 from backup.models import Copy, PointSource, Snapshot
 from backup.repositories import Site
 from backup.states import CopyState
@@ -25,12 +26,16 @@ from strongroom.lifecycle import Move, Reason, advance
 from strongroom.storage import Store
 
 VANISHED = "snapshot-vanished"
+CONFIRMED = 5  # so many that a listing lacks are asked for by name before it is believed
 
 log = structlog.get_logger(__name__)
 
 
 def take(site: Site, store: Store) -> int:
-    """Compare the rows with the listing; gives how many snapshots were found missing now."""
+    """Compare the rows with the listing; gives how many snapshots were found missing now.
+
+    Raises Untrue when the listing lacks what is there.
+    """
     head = f"{site.prefix}snapshots/"
     listed = {found.key.removeprefix(head) for found in store.list(head)}
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
@@ -40,6 +45,8 @@ def take(site: Site, store: Store) -> int:
             )
         ).all()
         lost, back = compare([(row.id, row.restic_id, row.lost_at) for row in rows], listed)
+        names = [f"snapshots/{row.restic_id}" for row in rows if row.id in lost]
+        probing.confirm(site, store, names[:CONFIRMED])
         now = site.runtime.now()
         if back:
             session.execute(update(Snapshot).where(Snapshot.id.in_(back)).values(lost_at=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,12 +11,13 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import followers, leases, repositories
+from backup import followers, lags, leases, locking, probing, repositories
 from backup.founding import Within
 from backup.making import failure_of
 from backup.models import Copy, Repository, Snapshot
 from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands
+from backup.restic.calls import Repository as ResticRepository
 from backup.restic.errors import CopyMissing
 from backup.restic.outputs import Snapshot as Listed
 from backup.states import CopyState
@@ -73,6 +75,7 @@ def _bring(runtime: Runtime, copy: Copy, held: Held) -> None:
         if roots:
             source, ids = _source(runtime, copy, list(roots))
             _copy(copy, held, target, (source, ids))
+            locking.lock_new(target)
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         row = session.get_one(Copy, copy.id)
@@ -80,6 +83,7 @@ def _bring(runtime: Runtime, copy: Copy, held: Held) -> None:
         move = Move(by=WORKER, at=now, reason=Reason("copied"), fence=held.fence, values=values)
         advance(session, row, CopyState.STORED, move)
         followers.want_proof(session, row, now=now)
+        lags.settle(session, row, now=now)
 
 
 def _source(runtime: Runtime, copy: Copy, roots: list[UUID]) -> tuple[Site, dict[UUID, str]]:
@@ -96,8 +100,9 @@ def _source(runtime: Runtime, copy: Copy, roots: list[UUID]) -> tuple[Site, dict
             continue
         site = repositories.site(runtime, copy.tenant_id, repository_id)
         try:
-            storage.Store(site.region.address(), site.credentials(storage.Act.READ)).server_date()
-        except storage.Unreachable:
+            probing.reach(site, snapshot=next(iter(ids.values())))
+        except storage.StorageError as error:
+            log.warning("a copy's source cannot be used", region=site.region.name, why=error.code)
             continue
         return site, ids
     raise NoSource(
@@ -123,7 +128,7 @@ def _copy(
     source, ids = what
     copied = commands.copy(
         source.restic(storage.Act.READ),
-        target.restic,
+        _held_back(target.restic, source.restic(storage.Act.READ)),
         target.here(seconds=COPY_SECONDS),
         list(ids.values()),
         through=Within(source.store(storage.Act.READ), source.prefix),
@@ -148,6 +153,12 @@ def _copy(
                     added_bytes=origin.added_bytes,
                 )
             )
+
+
+def _held_back(target: ResticRepository, source: ResticRepository) -> ResticRepository:
+    """restic has one limit for what it reads from both sides: the lesser one counts."""
+    limits = [each.download_kib for each in (target, source) if each.download_kib is not None]
+    return replace(target, download_kib=min(limits, default=None))
 
 
 def _guard(session: Session, copy: Copy, held: Held) -> None:
@@ -188,7 +199,9 @@ def _again(runtime: Runtime, copy: Copy, held: Held, error: StrongroomError) -> 
     move = Move(by=WORKER, at=now, reason=Reason(error.code), fence=held.fence, values=values)
     try:
         with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
-            advance(session, session.get_one(Copy, copy.id), CopyState.WAITING, move)
+            row = session.get_one(Copy, copy.id)
+            advance(session, row, CopyState.WAITING, move)
+            lags.look(session, row, now=now)
     except LifecycleError:
         log.warning("a copy went on elsewhere", copy=str(copy.id))
     else:

@@ -120,6 +120,12 @@ def open_of(session: Session, tenant: UUID, *, freezing: bool = False) -> Sequen
     return session.execute(wanted).scalars().all()
 
 
+def is_open(session: Session, tenant: UUID, codes: Sequence[str]) -> bool:
+    """Whether any finding of these codes is open."""
+    found = _open(tenant).where(Finding.code.in_(codes)).limit(1)
+    return session.execute(found).first() is not None
+
+
 def _open(tenant: UUID) -> Select[Any]:
     return select(Finding).where(Finding.tenant_id == tenant, Finding.settled_at.is_(None))
 

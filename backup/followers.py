@@ -9,8 +9,8 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from backup import placing, repositories
 from backup import policy as policies
-from backup import repositories
 from backup.models import (
     BackupRun,
     Copy,
@@ -33,7 +33,8 @@ def begin(session: Session, point: Point, *, stored_in: Repository, now: datetim
     Where the point shares all its snapshots with an earlier one, the copy is there already and
     its proof still counts.
     """
-    for repository, _region in repositories.of_tenant(session, point.tenant_id):
+    held = repositories.of_tenant(session, point.tenant_id)
+    for repository, _region in placing.targets(session, point.tenant_id, held):
         here = repository.id == stored_in.id or is_whole(session, point.id, repository.id)
         copy = Copy(
             id=new_id(),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from backup import acts, repositories
+from backup import acts, placing, repositories
 from backup.keyfile import Stamp
 from backup.models import Repository
 from backup.repositories import Site
@@ -54,9 +54,10 @@ def make(site: Site, held: Held) -> Repository:
     """Make the repository with its low-cost key file; safe to call again after a crash.
 
     All repositories of a tenant cut files at the same places, so that a copy and a backup of the
-    same data share what is stored.
+    same data share what is stored. Raises RegionNotAllowed where the tenant's data may not lie.
     """
     runtime, tenant = site.runtime, site.row.tenant_id
+    placing.require(runtime, tenant, site.row.id)
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         polynomial = session.execute(
             select(Repository.polynomial).where(Repository.polynomial.is_not(None)).limit(1)

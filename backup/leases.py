@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, census, founding, repositories
+from backup import acts, census, founding, placing, probing, repositories
 from backup.models import Act, Repository
 from backup.repositories import RepositoryBusy, Site
 from backup.restic.calls import Repository as ResticRepository
@@ -43,8 +43,13 @@ class Leased:
 
     site: Site
     held: Held
-    restic: ResticRepository  # with the rights of a backup: adds, and deletes locks only
+    rights: Credentials  # of a backup: adds, and deletes locks only
     store: Store  # the same rights
+
+    @property
+    def restic(self) -> ResticRepository:
+        """For one call: how fast the region may be used changes with the hour."""
+        return self.site.restic_with(self.rights)
 
     def here(self, *, seconds: float) -> Surroundings:
         """Where restic may run while the lease lasts."""
@@ -54,11 +59,17 @@ class Leased:
 
 
 @contextmanager
-def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leased]:
+def leased(
+    runtime: Runtime, tenant: UUID, repository_id: UUID, *, adding: bool = True
+) -> Iterator[Leased]:
     """Hold the repository; raises RepositoryBusy at once when somebody else does.
 
-    It is made if it is new, and tidied if its last holder was lost.
+    It is made if it is new, and tidied if its last holder was lost. Raises RegionNotAllowed before
+    anything is written where the tenant's data may not lie, unless the caller brings no data there:
+    `adding=False`, which may make no repository either.
     """
+    if adding:
+        placing.require(runtime, tenant, repository_id)
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         row, fence = _take(session, repository_id)
         site = repositories.site_of(runtime, session, row)
@@ -81,11 +92,12 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
 
 
 def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
+    store = Store(site.region.address(), rights)
+    census.take(site, store)
+    probing.require(site, store)
     row = founding.make(site, held) if site.row.key_hint is None else site.row
     site = Site(site.runtime, row, site.region, site.password)
-    store = Store(site.region.address(), rights)
-    leased = Leased(site, held, site.restic_with(rights), store)
-    census.take(site, store)
+    leased = Leased(site, held, rights, store)
     if row.unclean:
         founding.tidy(site, held, but=act.id)
     return leased

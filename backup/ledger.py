@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,16 @@ from sqlalchemy.orm import Session
 
 from backup import facts, findings, planning
 from backup import policy as policies
-from backup.models import Copy, Hold, Point, PointSource, Policy, Snapshot, Source
+from backup.models import (
+    Copy,
+    Hold,
+    ObjectLock,
+    Point,
+    PointSource,
+    Policy,
+    Snapshot,
+    Source,
+)
 from backup.policy import EffectivePolicy
 from backup.schedule import zone_named
 from backup.states import CopyState, Outcome
@@ -42,11 +51,12 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
         select(Point).where(Point.tenant_id == tenant, Point.id.in_(standing))
     ).scalars()
     parts = _parts(session, tenant, standing, zone)
+    locked = _locked(session, tenant, now=now)
     return Ledger(
         row=row,
         policy=policies.from_json(row.body),
         zone=zone,
-        points=tuple(_fact(point, parts.get(point.id, ())) for point in points),
+        points=tuple(_fact(point, parts.get(point.id, ()), locked) for point in points),
         holds=tuple(holds_of(session, tenant, now=now)),
     )
 
@@ -67,7 +77,28 @@ def holds_of(session: Session, tenant: UUID, *, now: datetime) -> Sequence[facts
     ]
 
 
-def _fact(point: Point, parts: Sequence[facts.Part]) -> facts.Point:
+def _locked(session: Session, tenant: UUID, *, now: datetime) -> dict[UUID, datetime]:
+    """Until when a snapshot's own object is locked in any region, by the first snapshot's id."""
+    root = func.coalesce(Snapshot.origin_id, Snapshot.id)
+    rows = session.execute(
+        select(root, func.max(ObjectLock.until))
+        .join(
+            Snapshot,
+            and_(
+                Snapshot.repository_id == ObjectLock.repository_id,
+                ObjectLock.key == func.concat("snapshots/", Snapshot.restic_id),
+            ),
+        )
+        .where(ObjectLock.tenant_id == tenant, ObjectLock.until > now, Snapshot.standing())
+        .group_by(root)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _fact(
+    point: Point, parts: Sequence[facts.Part], locked: Mapping[UUID, datetime]
+) -> facts.Point:
+    ends = [locked[part.snapshot] for part in parts if part.snapshot in locked]
     return facts.Point(
         id=point.id,
         number=point.number,
@@ -77,6 +108,7 @@ def _fact(point: Point, parts: Sequence[facts.Part]) -> facts.Point:
         local_date=point.local_date,
         parts=tuple(parts),
         pinned_until=point.pinned_until,
+        locked_until=max(ends, default=None),
     )
 
 

@@ -84,7 +84,10 @@ class Repository(OfTenant, Lived, Leased, Base):
     """One restic repository of one tenant in one region; its lease is the mutex, not restic's lock."""
 
     __tablename__ = "repositories"
-    __constraints__ = (UniqueConstraint("tenant_id", "region_id", "epoch"),)
+    __constraints__ = (
+        UniqueConstraint("tenant_id", "region_id", "epoch"),
+        Index("ix_repositories_due", "due_at", postgresql_where="due_at is not null"),
+    )
     STEPS = REPOSITORY_STEPS
 
     region_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("regions.id"))
@@ -96,6 +99,8 @@ class Repository(OfTenant, Lived, Leased, Base):
     credentials_until: Mapped[datetime | None]  # delete rights given out live until then
     unclean: Mapped[bool] = mapped_column(default=False)  # a writer died: repair the index first
     pruned_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None]  # its object locks are looked at then; None: it has none
+    nudged_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 

@@ -18,6 +18,9 @@ from strongroom.errors import BadValue
 
 MOST_DAYS = 36_525  # a century; beyond it a number of days is a slip of the finger
 MOST_POINTS = 10_000
+MOST_KM = 20_000  # no two places on earth are further apart
+MOST_LOCK_DAYS = 3660
+COUNTRY = re.compile(r"[A-Z]{2}")
 
 
 class BadPolicy(BadValue):
@@ -82,6 +85,31 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where copies may lie; says nothing about how many there are."""
+
+    least_km: int = 0  # between any two of the copies that are counted
+    countries: tuple[str, ...] | None = None  # ISO 3166-1 alpha-2, in order; None: any
+
+    def __post_init__(self) -> None:
+        _whole("placement.least_km", self.least_km, 0, MOST_KM)
+        if self.countries is None:
+            return
+        for code in self.countries:
+            if not isinstance(code, str) or not COUNTRY.fullmatch(code):
+                wanted = "countries of ISO 3166 in two capitals, like AE"
+                raise _bad("placement.countries", found=_shown(code), wanted=wanted)
+        if not self.countries:
+            wanted = "at least one country; leave it out if copies may lie anywhere"
+            raise _bad("placement.countries", found="none", wanted=wanted)
+        object.__setattr__(self, "countries", tuple(sorted(set(self.countries))))
+
+    def to_json(self) -> dict[str, object]:
+        found: dict[str, object] = {"least_km": self.least_km}
+        return found if self.countries is None else found | {"countries": list(self.countries)}
+
+
+@dataclass(frozen=True)
 class EffectivePolicy:
     """Everything about one tenant that decides when to back up, what to prove, what to keep."""
 
@@ -95,6 +123,8 @@ class EffectivePolicy:
     floor: int  # this many of the newest verified points never go
     rpo_hours: int  # with no newer complete point than this, the tenant is overdue
     source_max_age_days: Mapping[UUID, int] = field(default_factory=dict)  # ceilings by source
+    placement: Placement = field(default_factory=Placement)
+    lock_days: int | None = None  # stored objects cannot be removed for so long; None: no locks
 
     def __post_init__(self) -> None:
         _wall_clock("daily_at", self.daily_at)
@@ -106,6 +136,9 @@ class EffectivePolicy:
         _whole("regions", self.regions, 1, 16)
         _whole("floor", self.floor, 1, 1000)
         _whole("rpo_hours", self.rpo_hours, 1, 24 * 366)
+        _typed("placement", self.placement, Placement)
+        if self.lock_days is not None:
+            _whole("lock_days", self.lock_days, 1, MOST_LOCK_DAYS)
         for source, days in self.source_max_age_days.items():
             _whole(f"source_max_age_days.{source}", days, 1, MOST_DAYS)
 
@@ -122,16 +155,21 @@ class EffectivePolicy:
         values["source_max_age_days"] = {
             str(source): days for source, days in sorted(self.source_max_age_days.items())
         }
+        values["placement"] = self.placement.to_json()
         return values
+
+
+OPTIONAL = frozenset({"source_max_age_days", "placement", "lock_days"})
 
 
 def from_json(data: object) -> EffectivePolicy:
     """Strict: a missing, unknown or mistyped field raises BadPolicy that names it.
 
     In `retention`, counts left out are 0 and `max_age_days` left out is no limit;
-    `source_max_age_days` may be left out. Everything else has to be said.
+    `source_max_age_days` may be left out, so may `placement` (anywhere) and `lock_days` (no locks).
+    Everything else has to be said.
     """
-    values = _object("", data, EffectivePolicy, optional={"source_max_age_days"})
+    values = _object("", data, EffectivePolicy, optional=OPTIONAL)
     counts = _object("retention", values["retention"], Keep, optional=_names(Keep))
     proofs = _object("verification", values["verification"], Verification)
     values |= {
@@ -141,6 +179,7 @@ def from_json(data: object) -> EffectivePolicy:
         "retention": Keep(**counts),  # type: ignore[arg-type]  # Keep checks each value
         "verification": Verification(**proofs),  # type: ignore[arg-type]  # and so does this
         "source_max_age_days": _parse_ceilings(values.get("source_max_age_days", {})),
+        "placement": _parse_placement(values.get("placement", {})),
     }
     return EffectivePolicy(**values)  # type: ignore[arg-type]  # and this
 
@@ -189,6 +228,17 @@ def _parse_ceilings(value: object) -> dict[UUID, int]:
         except (ValueError, AttributeError, TypeError):
             raise _bad("source_max_age_days", found=_shown(key), wanted=wanted) from None
     return ceilings
+
+
+def _parse_placement(value: object) -> Placement:
+    found = _object("placement", value, Placement, optional=_names(Placement))
+    countries = found.get("countries")
+    if countries is not None:
+        if not isinstance(countries, list):
+            wanted = 'a list of countries, like ["AE", "SA"]'
+            raise _bad("placement.countries", found=_shown(countries), wanted=wanted)
+        found["countries"] = tuple(countries)
+    return Placement(**found)  # type: ignore[arg-type]  # it checks each value
 
 
 def _whole(name: str, value: object, lowest: int, highest: int) -> None:

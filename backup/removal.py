@@ -21,7 +21,18 @@ import structlog
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from backup import acts, cleaning, guards, leases, ledger, mass, repeats, repositories, retention
+from backup import (
+    acts,
+    cleaning,
+    guards,
+    leases,
+    ledger,
+    locking,
+    mass,
+    repeats,
+    repositories,
+    retention,
+)
 from backup.leases import Leased
 from backup.making import failure_of
 from backup.models import (
@@ -34,7 +45,7 @@ from backup.models import (
 )
 from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands
-from backup.restic.flags import CheckExtent, PruneBounds
+from backup.restic.flags import CheckExtent
 from backup.states import ActKind, CopyState, RemovalState, RepositoryState, RunState
 from strongroom.actors import WORKER
 from strongroom.db import Role
@@ -145,7 +156,7 @@ def _plan(
 def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
     """Carry out what is planned in one repository; gives how many removals are gone for good."""
     try:
-        with leases.leased(runtime, tenant, repository_id) as leased:
+        with leases.leased(runtime, tenant, repository_id, adding=False) as leased:
             return _apply(leased)
     except RepositoryBusy as error:
         _block(runtime, tenant, repository_id, error, again=timedelta(seconds=30))
@@ -346,12 +357,15 @@ def _of_state(session: Session, row: Repository, state: RemovalState) -> Sequenc
 
 
 def _prune(leased: Leased) -> None:
-    """Nothing unused stays, not even within a pack; then the structure must be whole."""
+    """Nothing unused stays, not even within a pack unless it is locked; then the structure must be
+    whole."""
     site = leased.site
     pruning = site.restic_with(repositories.deleting(site, leased.held, Act.PRUNE))
     here = leased.here(seconds=SECONDS)
+    with _session(site) as session:
+        bounds = locking.prune_bounds(session, site.row.tenant_id, now=site.runtime.now())
     with acts.recorded(site, ActKind.PRUNE, acts.PRUNED, store=leased.store):
-        commands.prune(pruning, here, PruneBounds(max_unused="0"))
+        commands.prune(pruning, here, bounds)
     report = commands.check(site.restic(Act.READ), here, CheckExtent())
     if not report.ok:
         _freeze(site, Reason("check-failed", {"errors": list(report.messages)[:5]}))

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from backup import placement, placing
 from backup.keyfile import MachinePassword
 from backup.models import Repository
 from backup.restic.calls import Repository as ResticRepository
@@ -24,7 +25,7 @@ from strongroom.ids import new_id
 from strongroom.keeper import Held
 from strongroom.keys import Context
 from strongroom.lifecycle import Move, Reason, record
-from strongroom.regions import Region, RegionState
+from strongroom.regions import Region, limits_at
 from strongroom.runtime import Runtime
 from strongroom.secrets_at_rest import vault_has
 
@@ -97,6 +98,8 @@ class Site:
         return self.restic_with(self.credentials(act))
 
     def restic_with(self, credentials: storage.Credentials) -> ResticRepository:
+        """How restic opens it with these rights, as fast as the region may be used at this hour."""
+        limits = limits_at(self.region.bandwidth, self.runtime.now())
         address = f"{self.region.endpoint}/{self.region.bucket}/{self.prefix.rstrip('/')}"
         return ResticRepository(
             address=f"s3:{address}",
@@ -105,26 +108,25 @@ class Site:
             cache=self.runtime.folder("cache", str(self.row.tenant_id)),
             credentials=credentials,
             location=self.region.location,
+            upload_kib=limits.upload_kib,
+            download_kib=limits.download_kib,
         )
 
 
 def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: datetime) -> None:
-    """Name repositories in the first open regions, so that the tenant has `count` of them."""
+    """Name repositories so that the tenant has `count` in regions that keep its policy's rules.
+
+    Regions that it has already come first. Raises TooFewRegions.
+    """
     have = set(
         session.execute(
             select(Repository.region_id).where(Repository.tenant_id == tenant)
         ).scalars()
     )
-    regions = session.execute(
-        select(Region).where(Region.state == RegionState.OPEN).order_by(Region.rank, Region.name)
-    ).scalars()
-    wanted = [region for region in regions if region.id not in have][: max(0, count - len(have))]
-    if len(have) + len(wanted) < count:
-        raise BadValue(
-            f"The plan keeps copies in {count} regions, but only {len(have) + len(wanted)} are "
-            "open. Add one with `strongroom region add`, or choose another plan.",
-            code="too-few-regions",
-        )
+    regions = [placing.place_of(each) for each in session.execute(select(Region)).scalars()]
+    rule = placing.rule_of(session, tenant)
+    chosen = placement.choose(regions, count=count, rule=rule, have=have)
+    wanted = [region for region in chosen if region.id not in have]
     for region in wanted:
         repository_id = new_id()
         row = Repository(

@@ -13,9 +13,10 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import cleaning, followers, leases, making, repositories
+from backup import cleaning, followers, leases, locking, making, repositories
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
+from backup.placing import RegionNotAllowed
 from backup.repositories import RepositoryBusy
 from backup.restic.errors import NoRepository, WrongKey
 from backup.restic.outputs import Progress
@@ -34,8 +35,8 @@ from strongroom.storage import StorageError
 ATTEMPTS = 3
 BUSY_PAUSE = timedelta(seconds=5)
 SAFETY_PIN = timedelta(days=7)
-# What is wrong with one region, while another may be whole.
-UNUSABLE = (StorageError, NoRepository, WrongKey)
+# What is wrong with one region, while another may be whole, and may have the data.
+UNUSABLE = (StorageError, NoRepository, WrongKey, RegionNotAllowed)
 # Failures of a source that a second try may mend.
 PASSING = frozenset({"source-unreachable", "pg-dump-killed", "program-timed-out", "restic-failed"})
 
@@ -130,7 +131,9 @@ def _make_here(taken: Taken, leased: leases.Leased) -> Point | None:
             continue
         made = making.make(source, doing)
         _record(taken, leased, source, made)
-    return _finish(taken, leased)
+    point = _finish(taken, leased)
+    locking.lock_new(leased)
+    return point
 
 
 def _recorded(session: Session, run_id: UUID, leased: leases.Leased) -> set[UUID]:

@@ -8,9 +8,9 @@ import structlog
 from celery import shared_task
 from sqlalchemy import select
 
-from backup import contents, copies, planning, removal, runs, verify
-from backup.models import BackupRun, Copy, Point, Proof, Removal
-from backup.states import CopyState, ProofState, RemovalState, RunState
+from backup import contents, copies, locking, planning, removal, runs, verify
+from backup.models import BackupRun, Copy, Point, Proof, Removal, Repository
+from backup.states import CopyState, ProofState, RemovalState, RepositoryState, RunState
 from strongroom import runtime
 from strongroom.db import Role
 from strongroom.dispatch import Due, Planner
@@ -50,6 +50,12 @@ def prove(tenant: str, proof_id: str) -> None:
 def remove(tenant: str, repository_id: str) -> None:
     """Carry out what is planned to go in one repository."""
     removal.apply(runtime.current(), UUID(tenant), UUID(repository_id))
+
+
+@shared_task(name="backup.lock")
+def lock(tenant: str, repository_id: str) -> None:
+    """Make the object locks of one repository longer."""
+    locking.renew(runtime.current(), UUID(tenant), UUID(repository_id))
 
 
 def follow(now: Runtime, point: Point) -> None:
@@ -160,6 +166,13 @@ DUES = (
         "backup.remove",
         Queue.REMOVAL,
         subject="repository_id",
+        leased=False,
+    ),
+    Due(
+        Repository,
+        (RepositoryState.READY, RepositoryState.FROZEN),
+        "backup.lock",
+        Queue.REMOVAL,
         leased=False,
     ),
 )

@@ -92,7 +92,7 @@ def prove(runtime: Runtime, tenant: UUID, proof_id: UUID) -> Proof | None:
 
 def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
     began = time.monotonic()
-    with leases.leased(runtime, copy.tenant_id, copy.repository_id) as leased:
+    with leases.leased(runtime, copy.tenant_id, copy.repository_id, adding=False) as leased:
         report = commands.check(
             leased.site.restic(Act.READ), leased.here(seconds=CHECK_SECONDS), CheckExtent()
         )

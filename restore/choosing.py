@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from backup import repositories
+from backup import placement, placing, probing, repositories
 from backup.models import PointSource, Repository, Snapshot
 from backup.repositories import Site
 from restore.models import Restore
-from strongroom import storage
 from strongroom.db import Role
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
+from strongroom.storage import StorageError
+
+UNVERIFIED = "not-verified"  # a nearer region was passed over for one whose copy is verified
 
 
 class NowhereReached(StrongroomError):
@@ -59,35 +61,52 @@ def choose(runtime: Runtime, restore: Restore, *, but: Mapping[str, str] | None 
         if part is None:
             raise NothingStored("This point holds nothing of that source. Choose another point.")
         rows = _copies(session, part)
-    passed = [f"{name}: {code}" for name, code in (but or {}).items()]
+    passed = dict(but or {})
     for repository, region, snapshot in rows:
-        if region.name in (but or {}):
+        if region.name in passed:
             continue
         site = repositories.site(runtime, restore.tenant_id, repository.id)
         try:
-            rights = site.credentials(storage.Act.READ)
-            storage.Store(region.address(), rights).server_date()
-        except storage.StorageError as error:
-            passed.append(f"{region.name}: {error.code}")
+            probing.reach(site, snapshot=snapshot.restic_id)
+        except StorageError as error:
+            passed[region.name] = error.code
             continue
         verified = snapshot.verified_at is not None
-        return Chosen(site, snapshot.restic_id, part.manifest, verified, tuple(passed))
+        nearer = _nearer(rows, region) if verified else ()
+        passed = dict.fromkeys(nearer, UNVERIFIED) | passed
+        why = tuple(f"{name}: {code}" for name, code in passed.items())
+        return Chosen(site, snapshot.restic_id, part.manifest, verified, why)
+    tried = ", ".join(f"{name}: {code}" for name, code in passed.items())
     raise NowhereReached(
-        f"No region that has this point can be reached now ({', '.join(passed) or 'none has it'}). "
+        f"No region that has this point can be reached now ({tried or 'none has it'}). "
         "It is tried again; `strongroom region check` shows which are up."
     )
 
 
-def _copies(session: Session, part: PointSource) -> list[tuple[Repository, Region, Snapshot]]:
-    """Verified copies first, then by the order of the regions."""
-    rows = session.execute(
-        select(Repository, Region, Snapshot)
-        .join(Region, Region.id == Repository.region_id)
-        .join(Snapshot, Snapshot.repository_id == Repository.id)
-        .where(
-            or_(Snapshot.id == part.snapshot_id, Snapshot.origin_id == part.snapshot_id),
-            Snapshot.standing(),
+Held = tuple[Repository, Region, Snapshot]
+
+
+def _nearer(rows: Sequence[Held], chosen: Region) -> Sequence[str]:
+    """Regions that would be nearer than a verified copy, if what they have were verified."""
+    order = [p.name for p in placement.nearest_first([placing.place_of(r) for _, r, _ in rows])]
+    unverified = {region.name for _, region, snapshot in rows if snapshot.verified_at is None}
+    return [name for name in order[: order.index(chosen.name)] if name in unverified]
+
+
+def _copies(session: Session, part: PointSource) -> Sequence[Held]:
+    """Verified copies first, then by distance from the preferred region, or by rank."""
+    rows = [
+        (row.Repository, row.Region, row.Snapshot)
+        for row in session.execute(
+            select(Repository, Region, Snapshot)
+            .join(Region, Region.id == Repository.region_id)
+            .join(Snapshot, Snapshot.repository_id == Repository.id)
+            .where(
+                or_(Snapshot.id == part.snapshot_id, Snapshot.origin_id == part.snapshot_id),
+                Snapshot.standing(),
+            )
         )
-        .order_by(Snapshot.verified_at.is_(None), Region.rank, Region.name)
-    )
-    return [(row.Repository, row.Region, row.Snapshot) for row in rows]
+    ]
+    own = [region for _, region in repositories.of_tenant(session, part.tenant_id)]
+    order = [place.id for place in placement.nearest_first([placing.place_of(r) for r in own])]
+    return sorted(rows, key=lambda row: (row[2].verified_at is None, order.index(row[1].id)))

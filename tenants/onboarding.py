@@ -14,6 +14,7 @@ from backup import planning, repositories
 from backup import policy as policies
 from backup.models import Policy
 from backup.schedule import zone_named
+from strongroom import countries
 from strongroom.actors import Actor
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
@@ -24,10 +25,6 @@ from tenants.models import Tenant
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 NAME_MOST = 200
-# CLDR names these too, and ISO 3166 does not: parts of countries, unions, and nowhere at all.
-NO_COUNTRIES = frozenset(
-    ["AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"]
-)
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class NewTenant:
     country: str  # ISO 3166-1 alpha-2
     locale: str  # BCP 47
     pack: str | None = None
+    keep_in: tuple[str, ...] | None = None  # the only countries its data may lie in; None: any
 
 
 def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
@@ -60,6 +58,7 @@ def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
             zone=new.zone,
             locale=new.locale,
             pack=new.pack,
+            keep_in=None if new.keep_in is None else sorted(set(new.keep_in)),
             plan_version_id=plan.id,
             created_at=now,
         )
@@ -69,14 +68,14 @@ def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
             id=new_id(),
             tenant_id=tenant_id,
             version=1,
-            body=plan.body,
+            body=plans.effective(plan, tenant.keep_in),
             zone=new.zone,
             cites=f"plan {plan.code} v{plan.version}",
             made_at=now,
         )
         session.add(policy)
         session.flush()
-        count = policies.from_json(plan.body).regions
+        count = policies.from_json(policy.body).regions
         repositories.assign(session, tenant_id, count=count, by=by, now=now)
         planning.begin_schedules(session, policy, now=now)
         # A key without a tenant does no harm; a tenant without a key could never be backed up.
@@ -107,12 +106,11 @@ def check(new: NewTenant) -> None:
     if not new.name.strip() or len(new.name) > NAME_MOST or not new.name.isprintable():
         raise BadValue(f"A name has 1 to {NAME_MOST} printable characters.", code="bad-name")
     zone_named(new.zone)
-    countries = set(babel.Locale("en").territories) - NO_COUNTRIES
-    if not re.fullmatch(r"[A-Z]{2}", new.country) or new.country not in countries:
-        raise BadValue(
-            f"{new.country!r} is no country of ISO 3166. Write two capitals, like AE or EG.",
-            code="bad-country",
-        )
+    countries.check(new.country)
+    for code in new.keep_in or ():
+        countries.check(code)
+    if new.keep_in is not None and not new.keep_in:
+        raise BadValue("Name at least one country with --keep-in, or leave it out.", code="keep-in")
     try:
         babel.Locale.parse(new.locale, sep="-")
     except (ValueError, babel.UnknownLocaleError):

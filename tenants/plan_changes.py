@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import guards, ledger, planning, repositories
+from backup import guards, ledger, placing, planning, repositories
 from backup import policy as policies
 from backup.models import Copy, Point, Policy
 from backup.retention import Verdict
@@ -17,7 +18,7 @@ from strongroom.actors import Actor
 from strongroom.db import Role
 from strongroom.errors import Refused
 from strongroom.ids import new_id
-from strongroom.lifecycle import Move, Reason, record
+from strongroom.lifecycle import Move, Reason, advance, record
 from strongroom.runtime import Runtime
 from tenants import plans
 from tenants.models import PlanVersion, Tenant
@@ -61,7 +62,7 @@ def change(runtime: Runtime, tenant: Tenant, code: str, *, by: Actor) -> Preview
             id=new_id(),
             tenant_id=tenant.id,
             version=current.version + 1,
-            body=seen.plan.body,
+            body=plans.effective(seen.plan, tenant.keep_in),
             zone=tenant.zone,
             cites=f"plan {seen.plan.code} v{seen.plan.version}",
             made_at=now,
@@ -83,7 +84,7 @@ def _preview(runtime: Runtime, session: Session, tenant: Tenant, code: str) -> P
     losing = guards.would_remove(
         known.points,
         known.policy,
-        policies.from_json(plan.body),
+        policies.from_json(plans.effective(plan, tenant.keep_in)),
         now=now,
         zone=known.zone,
         holds=known.holds,
@@ -103,11 +104,14 @@ def _catch_up(session: Session, tenant: Tenant, *, by: Actor, now: datetime) -> 
             ),
         )
     ).scalars()
+    held = repositories.of_tenant(session, tenant.id)
+    targets = placing.targets(session, tenant.id, held)
+    _leave(session, tenant, {repository.id for repository, _ in targets}, by=by, now=now)
     for point in points:
         have = set(
             session.execute(select(Copy.repository_id).where(Copy.point_id == point.id)).scalars()
         )
-        for repository, _region in repositories.of_tenant(session, tenant.id):
+        for repository, _region in targets:
             if repository.id in have:
                 continue
             copy = Copy(
@@ -122,3 +126,18 @@ def _catch_up(session: Session, tenant: Tenant, *, by: Actor, now: datetime) -> 
             session.add(copy)
             move = Move(by=by, at=now, reason=Reason("region-gained"))
             record(session, copy, old="", move=move)
+
+
+def _leave(
+    session: Session, tenant: Tenant, staying: set[UUID], *, by: Actor, now: datetime
+) -> None:
+    """Copies that wait for a region where the data may no longer lie are waited for no more."""
+    left = session.execute(
+        select(Copy).where(
+            Copy.tenant_id == tenant.id,
+            Copy.state == CopyState.WAITING,
+            Copy.repository_id.not_in(staying),
+        )
+    ).scalars()
+    for copy in left:
+        advance(session, copy, CopyState.REMOVED, Move(by=by, at=now, reason=Reason("region-left")))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
+from backup import placement
 from backup import policy as policies
+from strongroom import countries
 from strongroom.errors import BadValue, NotFound
 from strongroom.ids import new_id
 from tenants.models import PlanVersion
@@ -90,6 +92,16 @@ def named(session: Session, code: str) -> PlanVersion:
     return known[code]
 
 
+def effective(plan: PlanVersion, keep_in: Collection[str] | None) -> dict[str, Any]:
+    """The policy a plan comes to for a tenant that keeps its data in these countries.
+
+    Raises BadValue when plan and tenant leave no country.
+    """
+    policy = policies.from_json(plan.body)
+    narrow = placement.narrowed(policy.placement, keep_in)
+    return replace(policy, placement=narrow).to_json()
+
+
 def _plan(path: Path, code: str, body: object) -> Plan:
     if not CODE.fullmatch(code):
         raise BadPlan(f"{path}: plan {code!r} needs a code of small letters, digits and hyphens.")
@@ -100,7 +112,10 @@ def _plan(path: Path, code: str, body: object) -> Plan:
     if not isinstance(name, dict) or not all(isinstance(each, str) for each in name.values()):
         raise BadPlan(f'{path}: the name of {code} is to be like {{ en = "Basic", ar = "…" }}.')
     try:
-        return Plan(code, name, policies.from_json(values))
+        policy = policies.from_json(values)
+        for country in policy.placement.countries or ():
+            countries.check(country)
+        return Plan(code, name, policy)
     except BadValue as error:
         raise BadPlan(f"{path}: plan {code}: {error.message}") from error
 

@@ -7,10 +7,13 @@ with FaultProxy("http://127.0.0.1:8333") as proxy:
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -40,8 +43,50 @@ class Cut:
     after: int
 
 
-Fault = Refuse | Delay | Answer503 | Cut
+@dataclass(frozen=True)
+class Answer:
+    """Every request is answered so, whatever it asked for."""
+
+    status: str  # "403 Forbidden"
+    body: bytes
+    kind: str = "application/xml"
+
+    def text(self) -> bytes:
+        head = f"HTTP/1.1 {self.status}\r\nContent-Type: {self.kind}\r\nConnection: close\r\n"
+        return f"{head}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body
+
+
+@dataclass(frozen=True)
+class Garble:
+    """Objects come with other bytes than were stored, under a good status."""
+
+
+@dataclass(frozen=True)
+class EmptyLists:
+    """Listings of objects name none; everything else is as it should be."""
+
+
+@dataclass(frozen=True)
+class WrongClock:
+    """The region's clock is ahead by so much."""
+
+    ahead: timedelta
+
+
+Fault = Refuse | Delay | Answer503 | Cut | Answer | Garble | EmptyLists | WrongClock
+EXPIRED = Answer(
+    "403 Forbidden",
+    b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>expired</Message></Error>",
+)
+PAGE = Answer("200 OK", b"<html><head><title>Sign in</title></head><body/></html>", "text/html")
+BROKEN_PAGE = Answer("200 OK", b"<!doctype html><html><br>Sign in to the hotel's", "text/html")
+NO_OBJECTS = Answer(
+    "200 OK",
+    b"<?xml version='1.0'?><ListBucketResult><Name>vault</Name><KeyCount>0</KeyCount>"
+    b"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>",
+)
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>busy</Message></Error>"
+DATE = re.compile(rb"Date: ([^\r]+)")
 ANSWER_503 = (
     b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(SLOW_DOWN), SLOW_DOWN)
@@ -108,23 +153,37 @@ class FaultProxy:
                 continue
             server.settimeout(None)
             self._open.add(server)
-            self._run(self._forward, client, server)
-            self._run(self._back, server, client)
+            asked = _Asked()
+            self._run(self._forward, client, server, asked)
+            self._run(self._back, server, client, asked)
 
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+    def _forward(self, client: socket.socket, server: socket.socket, asked: _Asked) -> None:
         """From client to region; a fault that needs no region is answered here."""
         with suppress(OSError):
             while data := client.recv(65_536):
-                if isinstance(self.fault, Refuse | Answer503):
+                asked.note(data)
+                answer = self._answer(asked)
+                if answer is not None:
                     self.requests += 1
-                    if isinstance(self.fault, Answer503):
-                        client.sendall(ANSWER_503)
+                    client.sendall(answer)
                     break
                 server.sendall(data)
         _close(client)
         _close(server)
 
-    def _back(self, server: socket.socket, client: socket.socket) -> None:
+    def _answer(self, asked: _Asked) -> bytes | None:
+        match self.fault:
+            case Refuse():
+                return b""
+            case Answer503():
+                return ANSWER_503
+            case Answer() as answer:
+                return answer.text()
+            case EmptyLists() if b"list-type=2" in asked.line:
+                return NO_OBJECTS.text()
+        return None
+
+    def _back(self, server: socket.socket, client: socket.socket, asked: _Asked) -> None:
         passed = 0
         with suppress(OSError):
             while data := server.recv(65_536):
@@ -139,10 +198,45 @@ class FaultProxy:
                             break
                         passed += len(data)
                         continue
+                    case Garble() if asked.is_object:
+                        self.requests += 1
+                        data = _garbled(data)
+                    case WrongClock(ahead):
+                        data = DATE.sub(lambda found, by=ahead: _later(found, by), data)
                 client.sendall(data)
                 passed += len(data)
         _close(client)
         _close(server)
+
+
+class _Asked:
+    """The request that a connection is busy with."""
+
+    def __init__(self) -> None:
+        self.line = b""
+
+    def note(self, data: bytes) -> None:
+        first = data.partition(b"\r\n")[0]
+        if first.endswith(b"HTTP/1.1"):
+            self.line = first
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it reads one, and not a listing."""
+        return self.line.startswith(b"GET") and b"?" not in self.line and b"/t/" in self.line
+
+
+def _garbled(data: bytes) -> bytes:
+    """The body of an answer, or a further piece of it, with its first byte flipped."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/"):
+        head, end, body = b"", b"", data
+    return head + end + bytes([body[0] ^ 0xFF]) + body[1:] if body else data
+
+
+def _later(found: re.Match[bytes], by: timedelta) -> bytes:
+    moment = parsedate_to_datetime(found[1].decode()) + by
+    return b"Date: " + format_datetime(moment.astimezone(UTC), usegmt=True).encode()
 
 
 def _close(connection: socket.socket) -> None:

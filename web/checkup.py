@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from backup import policy as policies
 from backup.restic import commands
 from backup.restic.calls import Surroundings
 from backup.schedule import zone_named
@@ -22,8 +23,10 @@ from strongroom.errors import StrongroomError
 from strongroom.runtime import Runtime
 from strongroom.stack import home as homes
 from strongroom.stack import quarters, seaweed, valkey
+from tenants import plans
+from tenants.models import Tenant
 from web import parts
-from web.commands.regions import rows_of, seconds_apart
+from web.commands.regions import not_said, rows_of, seconds_apart
 from web.models import METADATA
 
 LEAST_FREE = 2 * 1024**3
@@ -131,6 +134,11 @@ def _connected(platform: Runtime) -> Iterator[Finding]:
     for row in rows_of(platform):
         remedy = "See `strongroom region check`; set the clock right if it is apart."
         yield _asked(f"region {row.name}", lambda row=row: _region(platform, row), remedy)  # type: ignore[misc]
+    yield _asked(
+        "placement of copies",
+        lambda: _placement(platform),
+        "Say it: `strongroom region place REGION --country … --latitude … --longitude …`.",
+    )
 
 
 def _role(platform: Runtime, role: Role) -> str:
@@ -170,6 +178,23 @@ def _region(platform: Runtime, row: Any) -> str:
     if apart > 300:
         raise StrongroomError(f"its clock is {apart} seconds apart: removal stops")
     return f"{row.endpoint}, clock {apart} s apart"
+
+
+def _placement(platform: Runtime) -> str:
+    """Where a rule needs to know where regions lie, every region has to say it."""
+    with platform.database.session(Role.OPERATOR) as session:
+        rules = [policies.from_json(plan.body).placement for plan in plans.newest(session)]
+        kept = session.execute(select(Tenant.slug).where(Tenant.keep_in.is_not(None))).first()
+    needed = set()
+    if kept is not None or any(rule.countries for rule in rules):
+        needed.add("country")
+    if any(rule.least_km for rule in rules):
+        needed.add("coordinates")
+    silent = {row.name: needed.intersection(not_said(row)) for row in rows_of(platform)}
+    missing = [f"{name}: {', '.join(sorted(each))}" for name, each in silent.items() if each]
+    if missing:
+        raise StrongroomError(f"rules need what regions do not say ({'; '.join(missing)})")
+    return "every region says what the rules need" if needed else "no plan or tenant restricts it"
 
 
 def _asked(name: str, ask: Callable[[], str], remedy: str) -> Finding:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.dialects.postgresql import insert
 
@@ -123,6 +124,7 @@ def register(known: settings.Settings, stack: Embedded) -> None:
                     state=RegionState.OPEN,
                     created_at=now,
                     **{name: entry[name] for name in REGION_COLUMNS},
+                    **EMBEDDED_PLACES[rank % len(EMBEDDED_PLACES)],
                 )
                 .on_conflict_do_update(
                     index_elements=["name"], set_={"endpoint": entry["endpoint"]}
@@ -133,6 +135,13 @@ def register(known: settings.Settings, stack: Embedded) -> None:
     database.close()
 
 
+# All of them lie on this machine; placement and distances are to be seen at work all the same.
+EMBEDDED_PLACES: tuple[dict[str, Any], ...] = (
+    {"latitude": 25.2048, "longitude": 55.2708, "country": "AE", "provider": "embedded"},
+    {"latitude": 24.7136, "longitude": 46.6753, "country": "SA", "provider": "embedded"},
+    {"latitude": 26.2285, "longitude": 50.5860, "country": "BH", "provider": "embedded"},
+    {"latitude": 50.1109, "longitude": 8.6821, "country": "DE", "provider": "embedded"},
+)
 REGION_COLUMNS = ("name", "endpoint", "bucket", "location", "role_arn")
 
 

@@ -22,6 +22,7 @@ from strongroom.closed_view import Place, View
 from strongroom.errors import BadValue
 
 Message = dict[str, Any]
+STUCK_SECONDS = 30  # a request in which nothing moves for so long is sent again; restic waits 300
 
 
 class SharedCredentials(Protocol):
@@ -288,6 +289,8 @@ def _common(call: Call) -> list[str]:
     flags.append(f"--cache-dir={repository.cache}" if repository.cache else "--no-cache")
     if repository.on_s3 and repository.path_style:
         flags.append("--option=s3.bucket-lookup=path")
+    if repository.on_s3:
+        flags.append(f"--stuck-request-timeout={STUCK_SECONDS}s")
     if repository.upload_kib is not None:
         flags.append(f"--limit-upload={repository.upload_kib}")
     if repository.download_kib is not None:

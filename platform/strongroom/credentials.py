@@ -127,13 +127,13 @@ def assume(
             Policy=as_text(policy),
             DurationSeconds=seconds,
         )
-    given = answer["Credentials"]
-    return Credentials(
-        given["AccessKeyId"],
-        given["SecretAccessKey"],
-        given["SessionToken"],
-        given["Expiration"].astimezone(UTC),
-    )
+        given = answer["Credentials"]
+        return Credentials(
+            given["AccessKeyId"],
+            given["SecretAccessKey"],
+            given["SessionToken"],
+            given["Expiration"].astimezone(UTC),
+        )
 
 
 _lent: ContextVar[Credentials] = ContextVar("strongroom_storage_credentials")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import UTC, datetime
 
 
 def new_id() -> uuid.UUID:
@@ -15,3 +16,8 @@ def new_id() -> uuid.UUID:
     number = (number & ~(0xF << 76)) | (0x7 << 76)
     number = (number & ~(0x3 << 62)) | (0x2 << 62)
     return uuid.UUID(int=number)
+
+
+def made_at(row_id: uuid.UUID) -> datetime:
+    """When an id of ours was made, on the clock of the host that made it."""
+    return datetime.fromtimestamp((row_id.int >> 80) / 1000, UTC)

@@ -29,6 +29,7 @@ from strongroom.storage_errors import (
     Place,
     StorageError,
     Unreachable,
+    Untrue,
     translated,
 )
 
@@ -48,6 +49,7 @@ __all__ = [
     "StorageError",
     "Store",
     "Unreachable",
+    "Untrue",
     "Upload",
     "Version",
     "assume",
@@ -161,9 +163,10 @@ class Store:
         try:
             with self._calling("look at", key) as (client, bucket):
                 found = client.head_object(Bucket=bucket, Key=key)
+                modified, etag = _utc(found["LastModified"]), found["ETag"]
         except Missing:
             return None
-        return ObjectInfo(key, found["ContentLength"], _utc(found["LastModified"]), found["ETag"])
+        return ObjectInfo(key, found["ContentLength"], modified, etag)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Objects as they are now, by key; asked for page by page while you iterate."""
@@ -173,6 +176,7 @@ class Store:
                 answer = client.list_objects_v2(
                     Bucket=bucket, Prefix=prefix, MaxKeys=self._page, **more
                 )
+                _require_listing(answer)
             for found in answer.get("Contents", ()):
                 yield ObjectInfo(
                     found["Key"], found["Size"], _utc(found["LastModified"]), found["ETag"]
@@ -189,6 +193,7 @@ class Store:
                 answer = client.list_object_versions(
                     Bucket=bucket, Prefix=prefix, MaxKeys=self._page, **more
                 )
+                _require_listing(answer)
             for found in answer.get("Versions", ()):
                 yield _version(found, marker=False)
             for gone in answer.get("DeleteMarkers", ()):
@@ -347,6 +352,11 @@ class Store:
 
     def _place(self, key: str) -> Place:
         return Place(self.region.name, self.region.bucket, key)
+
+
+def _require_listing(answer: Mapping[str, Any]) -> None:
+    """Another document reads as a listing of nothing: a listing names its bucket."""
+    answer["Name"]
 
 
 def _version(found: Mapping[str, Any], *, marker: bool) -> Version:

@@ -4,6 +4,7 @@
     ├── Unreachable         1   nobody answered, or the answer broke off: worth trying again
     ├── Denied              4   these credentials do not reach there
     ├── Missing             2   no such bucket, object or version
+    ├── Untrue              1   what it answers is not what was stored there
     └── Locked              4   Object Lock holds that version until a date
 
 A message names region, bucket and key, never a credential.
@@ -15,7 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    ParamValidationError,
+)
+from botocore.parsers import ResponseParserError
 
 from strongroom.errors import NotFound, Refused, StrongroomError
 
@@ -57,6 +64,12 @@ class Missing(StorageError, NotFound):
     code = "storage-missing"
 
 
+class Untrue(StorageError):
+    """The region answers well, with something else than what was stored."""
+
+    code = "storage-untrue"
+
+
 class Locked(StorageError, Refused):
     """Object Lock forbids it for now."""
 
@@ -84,8 +97,12 @@ def translated(wanted: str, place: Place) -> Iterator[None]:
         raise _from_answer(error, wanted, place) from error
     except ParamValidationError:
         raise  # a mistake of ours, not of the region
+    except FlexibleChecksumError as error:
+        raise _make(Untrue, wanted, place, "bytes that do not add up") from error
     except (BotoCoreError, OSError) as error:
         raise _make(Unreachable, wanted, place, type(error).__name__) from error
+    except (ResponseParserError, KeyError) as error:  # a page of something in between, a broken one
+        raise _make(Unreachable, wanted, place, "an answer that is none of S3") from error
 
 
 def _from_answer(error: ClientError, wanted: str, place: Place) -> StorageError:
@@ -109,6 +126,7 @@ ADVICE = {
     Denied: "Check that the credentials are meant for this and have not expired.",
     Missing: "Check the name and the region.",
     StorageError: "The region's log says more.",
+    Untrue: "The region is not used; look at what lies there.",
 }
 
 

@@ -41,7 +41,7 @@ def test_too_few_regions_leave_nothing_of_the_tenant(runtime: Runtime) -> None:
     with runtime.database.session(Role.MIGRATOR) as session:
         session.execute(update(Region).where(Region.name == "region-b").values(state="closed"))
 
-    with pytest.raises(BadValue, match="only 1 are open") as caught:
+    with pytest.raises(BadValue, match="Only 1 can be taken: region-b is closed") as caught:
         add_tenant(runtime, ACME)
 
     assert caught.value.code == "too-few-regions"

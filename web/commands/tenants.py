@@ -56,15 +56,19 @@ def list_(home: Path | None, as_json: bool) -> None:
 @click.option("--country", required=True, help="ISO 3166, like EG.")
 @click.option("--locale", required=True, help="BCP 47, like ar-EG.")
 @click.option("--pack", help="The policy pack it is under.")
+@click.option("--keep-in", help="The only countries its data may lie in, like AE,SA.")
 @common
-def add(home: Path | None, as_json: bool, **values: Any) -> None:
+def add(home: Path | None, as_json: bool, keep_in: str | None, **values: Any) -> None:
     """Add a tenant: key, repositories and schedules are made.
+
+    With --keep-in no copy is ever written to a region of another country.
 
     Example: strongroom tenant add acme --name "Acme" --plan business --timezone Asia/Dubai
     --country AE --locale ar-AE
     """
     platform = connect(home)
-    row = onboarding.add(platform, NewTenant(**values), by=me())
+    countries = None if keep_in is None else tuple(map(str.strip, keep_in.split(",")))
+    row = onboarding.add(platform, NewTenant(**values, keep_in=countries), by=me())
     Screen(as_json).give(
         {"id": str(row.id), "slug": row.slug, "plan": values["plan"]},
         text=f"Tenant {row.slug} was added. Next: strongroom source add {row.slug} KIND NAME …",
@@ -254,6 +258,7 @@ def _document(row: Tenant, plan: PlanVersion) -> dict[str, Any]:
         "zone": row.zone,
         "locale": row.locale,
         "pack": row.pack,
+        "keep_in": row.keep_in,
     }
 
 

@@ -116,6 +116,8 @@ FAILURES: Mapping[str, str] = {
     "storage-denied": N_("The region refused our credentials."),
     "storage-failed": N_("The region did not do what was wanted."),
     "storage-missing": N_("The bucket or object is not there."),
+    "storage-untrue": N_("The region answered with something else than what was stored there."),
+    "region-not-allowed": N_("The tenant's data may not lie in that region; nothing was written."),
     "storage-locked": N_("An object lock forbids it until its date."),
     "no-copy-source": N_("No region that can be reached has what is to be copied."),
     "no-repository": N_("The tenant has no repository."),

@@ -224,6 +224,8 @@ def upgrade() -> None:
         sa.Column("credentials_until", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("unclean", sa.Boolean(), nullable=False),
         sa.Column("pruned_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
@@ -244,6 +246,13 @@ def upgrade() -> None:
             "epoch",
             name=op.f("uq_repositories_tenant_id_region_id_epoch"),
         ),
+    )
+    op.create_index(
+        "ix_repositories_due",
+        "repositories",
+        ["due_at"],
+        unique=False,
+        postgresql_where="due_at is not null",
     )
     op.create_table(
         "schedules",
@@ -1415,7 +1424,7 @@ DISPATCHED = {
     "policies": "select",
     "proofs": "select, insert, update",
     "removals": "select, update",
-    "repositories": "select",
+    "repositories": "select, update (nudged_at)",  # rung for, and nothing else
     "restores": "select, update",
     "rotas": "select, insert, update",
     "rotations": "select, update",
