@@ -17,6 +17,7 @@ import structlog
 from web import failing
 from web.commands import (
     backups,
+    drills,
     findings,
     health,
     kit,
@@ -29,7 +30,10 @@ from web.commands import (
 )
 from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, schedules, backups, findings, restores, kit)
+GROUPS = (
+    *(operate, health, plans, regions, tenants, schedules, backups),
+    *(drills, findings, restores, kit),
+)
 
 
 class Edge(click.Group):

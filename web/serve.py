@@ -32,6 +32,7 @@ def dispatcher(settings: Settings) -> None:
     """Go round until SIGTERM; one second between two rounds that found nothing."""
     stop = _stop_event()
     made = parts.make_runtime(settings)
+    runtime.use(made)  # planners read its settings
     going = Dispatcher(
         database=made.database,
         app=made.app,
