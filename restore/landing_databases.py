@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,29 +12,22 @@ from typing import Any
 
 from sqlalchemy import select
 
-from backup import repositories
-from backup.making import DUMP_NAME
 from backup.models import Source
-from backup.restic import commands
 from backup.sources import connection, manifest, walk
 from backup.sources.connection import Access, Login, NoSuchDatabase
 from backup.sources.manifest import Manifest
 from backup.sources.postgres import Postgres
-from restore import databases, preview, scratch, tables
+from restore import databases, fetching, preview, scratch, tables
 from restore.choosing import Chosen
 from restore.errors import Unsafe
+from restore.fetching import Origin
 from restore.going import Going
 from restore.landing_folders import require_outside_home
 from restore.models import Restore
-from restore.scratch import Budget, Place, Scratch
+from restore.scratch import Budget, Scratch
 from restore.states import Destination, RestoreState
 from restore.targets import require_no_link
 from restore.tree import identity
-from strongroom.errors import StrongroomError
-from strongroom.storage import Act
-
-SECONDS = 12 * 3600.0
-FETCH_SECONDS = 2.0  # for restic to end by itself, when what it gave did not load
 
 
 def require(going: Going, reached: tuple[Postgres, Access]) -> None:
@@ -73,7 +65,7 @@ def land(going: Going, reached: tuple[Postgres, Access], chosen: Chosen) -> dict
 def recover(going: Going, reached: tuple[Postgres, Access]) -> dict[str, Any] | None:
     """After a crash: what had landed under the name that this restore gives, has landed."""
     source, access = reached
-    scratch.sweep(_place(going))
+    scratch.sweep(fetching.place(going.runtime))
     if going.row.destination is Destination.FOLDER:
         return _recover_file(going)
     live = source.login(access)
@@ -121,48 +113,16 @@ def _clear_away(going: Going, live: Login, expected: Manifest) -> None:
 @contextmanager
 def _proven(going: Going, chosen: Chosen, expected: Manifest) -> Iterator[Scratch]:
     """The dump in a throw-away cluster, equal to what its manifest says."""
-    place = _place(going)
+    place = fetching.place(going.runtime)
     scratch.sweep(place)  # what killed restores left
     with scratch.cluster(place, Budget(), expected) as cluster:
-        _load(going, chosen, cluster)
+        fetching.load(_origin(going, chosen), cluster)
         scratch.prove(cluster, expected)
         yield cluster
 
 
-def _place(going: Going) -> Place:
-    runtime = going.runtime
-    return Place(runtime.folder("clusters"), runtime.settings.work / "cluster-template")
-
-
-def _load(going: Going, chosen: Chosen, cluster: Scratch) -> None:
-    """restic's output goes straight into pg_restore; the writer lives until restic has ended."""
-    reading, writing = os.pipe()
-    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-        fetched = pool.submit(_fetch, going, chosen, writing)
-        try:
-            scratch.load(cluster, reading, stop=going.held.lost)
-        except StrongroomError:
-            wait([fetched], timeout=FETCH_SECONDS)
-            if fetched.done():
-                fetched.result()  # the dump broke off on its way: that is why it did not load
-            raise
-        finally:
-            os.close(reading)
-        fetched.result()
-
-
-def _fetch(going: Going, chosen: Chosen, into: int) -> None:
-    here = repositories.surroundings(
-        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
-    )
-    with os.fdopen(into, "wb") as pipe:
-        commands.dump(
-            chosen.site.restic(Act.READ),
-            here,
-            snapshot=chosen.restic_id,
-            path=DUMP_NAME,
-            to=pipe,
-        )
+def _origin(going: Going, chosen: Chosen) -> Origin:
+    return Origin(chosen.site, chosen.restic_id, going.held.lost)
 
 
 def _land(going: Going, proven: Scratch, live: Login, expected: Manifest) -> dict[str, Any]:
@@ -197,7 +157,7 @@ def _write(going: Going, chosen: Chosen) -> dict[str, Any]:
         descriptor = _made(folder, begun, file.parent)
         try:
             with os.fdopen(os.dup(descriptor), "rb") as written:
-                _fetch(going, chosen, descriptor)
+                fetching.dump(_origin(going, chosen), descriptor)
                 going.note(phase="landing")
                 os.link(
                     *(begun, file.name), src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False

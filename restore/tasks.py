@@ -1,4 +1,4 @@
-"""Thin tasks of the restore queue."""
+"""Thin tasks: restores on a queue of their own, rehearsed ones on that of the proofs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from uuid import UUID
 
 from celery import shared_task
 
-from restore import restoring
-from restore.models import Restore
-from restore.states import RestoreState
+from restore import drills, restoring, turns
+from restore.models import Drill, Restore
+from restore.states import DrillState, RestoreState
 from strongroom import runtime
-from strongroom.dispatch import Due
+from strongroom.dispatch import Due, Planner
 from strongroom.worker import Queue
 
 
@@ -20,4 +20,14 @@ def carry_out(tenant: str, restore_id: str) -> None:
     restoring.carry_out(runtime.current(), UUID(tenant), UUID(restore_id))
 
 
-DUES = (Due(Restore, (RestoreState.WAITING,), "restore.carry_out", Queue.RESTORE),)
+@shared_task(name="restore.drill")
+def drill(tenant: str, drill_id: str) -> None:
+    """Rehearse a restore."""
+    drills.carry_out(runtime.current(), UUID(tenant), UUID(drill_id))
+
+
+DUES = (
+    Due(Restore, (RestoreState.WAITING,), "restore.carry_out", Queue.RESTORE),
+    Due(Drill, (DrillState.WAITING,), "restore.drill", Queue.VERIFY),
+)
+PLANNERS: tuple[Planner, ...] = (turns.plan_drills,)

@@ -16,6 +16,7 @@ import click
 from web import failing, logs
 from web.commands import (
     backups,
+    drills,
     findings,
     health,
     kit,
@@ -28,7 +29,10 @@ from web.commands import (
 )
 from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, schedules, backups, findings, restores, kit)
+GROUPS = (
+    *(operate, health, plans, regions, tenants, schedules, backups),
+    *(drills, findings, restores, kit),
+)
 
 
 class Edge(click.Group):

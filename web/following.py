@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,8 +15,8 @@ from backup import planning
 from backup.models import BackupRun, Copy, Point, Proof
 from backup.planning import Order
 from backup.states import CopyState, Level, ProofState, RunState
-from restore.models import Restore
-from restore.states import RestoreState
+from restore.models import Drill, Restore
+from restore.states import DrillState, RestoreState
 from strongroom.db import Role
 from strongroom.errors import Incomplete, NotFound, StrongroomError
 from strongroom.ids import new_id
@@ -247,6 +247,45 @@ def restored(platform: Runtime, row: Restore, *, screen: Screen, seconds: float)
         return now if now.ended_at is not None or now.state in RESTORE_STUCK else None
 
     return wait(look, seconds=seconds, what="the restore")
+
+
+def drilled(
+    platform: Runtime,
+    tenant: Tenant,
+    regions: Mapping[UUID, str],
+    *,
+    screen: Screen,
+    seconds: float,
+) -> list[Drill]:
+    """Ring for these drills, by id with their regions, and wait until each has ended or has to wait."""
+    for each in regions:
+        with _maybe_lost():
+            ring(
+                platform.app,
+                task="restore.drill",
+                queue=Queue.VERIFY,
+                tenant=tenant.id,
+                subject=each,
+            )
+    told: set[tuple[UUID, str]] = set()
+
+    def look() -> list[Drill] | None:
+        with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+            wanted = select(Drill).where(Drill.id.in_(list(regions))).order_by(Drill.id)
+            rows = list(session.execute(wanted).scalars())
+        for row in rows:
+            if (row.id, str(row.state)) not in told:
+                told.add((row.id, str(row.state)))
+                screen.say(f"  {regions[row.id]}: {row.state}")
+        return rows if all(map(_is_settled, rows)) else None
+
+    return wait(look, seconds=seconds, what="the rehearsed restores")
+
+
+def _is_settled(row: Drill) -> bool:
+    """It has ended, or was tried and waits for something else than its turn."""
+    put_off = row.state is DrillState.WAITING and row.failure is not None
+    return row.ended_at is not None or put_off or row.state is DrillState.QUARANTINED
 
 
 RESTORE_STUCK = (RestoreState.QUARANTINED,)

@@ -13,7 +13,7 @@ from web import models
 METADATA = models.METADATA  # a foreign key is resolved only when every model is known
 TASKS = ("backup.tasks", "restore.tasks")
 DUES: tuple[Due, ...] = (*backup.tasks.DUES, *restore.tasks.DUES)
-PLANNERS: tuple[Planner, ...] = backup.tasks.PLANNERS
+PLANNERS: tuple[Planner, ...] = (*backup.tasks.PLANNERS, *restore.tasks.PLANNERS)
 
 
 def make_runtime(settings: Settings) -> Runtime:

@@ -22,6 +22,8 @@ from backup.models import (
 )
 from backup.policy import EffectivePolicy
 from backup.states import CopyState, Outcome
+from restore.models import Drill
+from restore.states import DrillState
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.regions import Region
@@ -234,8 +236,20 @@ def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:
         .group_by(PointSource.point_id, Snapshot.repository_id)
         .subquery()
     )
+    restored = (
+        select(Drill.point_id, Drill.repository_id, func.max(Drill.ended_at).label("restored_at"))
+        .where(Drill.tenant_id == tenant, Drill.state == DrillState.PASSED)
+        .group_by(Drill.point_id, Drill.repository_id)
+        .subquery()
+    )
     rows = session.execute(
-        select(Copy, Region.name, snapshots.c.checked_at, snapshots.c.verified_at)
+        select(
+            Copy,
+            Region.name,
+            snapshots.c.checked_at,
+            snapshots.c.verified_at,
+            restored.c.restored_at,
+        )
         .join(Region, Region.id == Copy.region_id)
         .outerjoin(
             snapshots,
@@ -244,11 +258,18 @@ def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:
                 snapshots.c.repository_id == Copy.repository_id,
             ),
         )
+        .outerjoin(
+            restored,
+            and_(
+                restored.c.point_id == Copy.point_id,
+                restored.c.repository_id == Copy.repository_id,
+            ),
+        )
         .where(Copy.tenant_id == tenant)
         .order_by(Region.rank)
     )
     found: dict[UUID, list[dict[str, Any]]] = {}
-    for copy, region, checked, verified in rows:
+    for copy, region, checked, verified, restored_at in rows:
         stored = copy.state is CopyState.STORED
         found.setdefault(copy.point_id, []).append(
             {
@@ -257,6 +278,7 @@ def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:
                 "stored_at": copy.stored_at,
                 "checked_at": _proven(checked) if stored else None,
                 "verified_at": _proven(verified) if stored else None,
+                "restored_at": restored_at,  # the last rehearsed restore of it that passed
                 "failure": copy.failure,
             }
         )

@@ -70,6 +70,7 @@ def dispatch(settings: Settings) -> None:
     """Go round until SIGTERM; one second between two rounds that found nothing."""
     stop = _stop_event()
     made = parts.make_runtime(settings)
+    runtime.use(made)  # planners ask for settings
     going = Dispatcher(
         database=made.database,
         app=made.app,

@@ -40,6 +40,7 @@ class Settings:
     web: str = "http://127.0.0.1:8080"  # where the pages are
     restic: str = "restic"  # the program; one beside our Python wins over PATH
     small_bytes: int = 64 * 1024 * 1024  # up to here a tenant's stages run in one task
+    drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -77,6 +78,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         work=Path(reader.text("WORK_FOLDER", default="/var/lib/strongroom/work")),
         web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
         restic=restic_program(),
+        drills_a_day=reader.count("DRILLS_A_DAY"),
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -103,6 +105,16 @@ class _Reader:
                 self.problems.append(f"  {full}_FILE names {path}: {said}.")
                 return ""
         return default
+
+    def count(self, name: str) -> int | None:
+        """A whole number above zero, or nothing."""
+        raw = self.text(name, default="").strip()
+        if not raw:
+            return None
+        if not raw.isdecimal() or int(raw) < 1:
+            self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number from 1 on.")
+            return None
+        return int(raw)
 
     def regions(self, name: str) -> dict[str, Credentials]:
         raw = self.text(name, default="")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.bench import daily, large, memory, throughput
+from tests.bench import daily, drill, large, memory, throughput
 from tests.bench.pairs import Compared, Spread, machine
 from tests.bench.stand import GIB, Stand
 
@@ -23,10 +23,15 @@ class Extent:
     folder: int  # bytes
     dump: int  # bytes
     tenants: int  # in the queue
+    drilled: int  # bytes of a source that is rehearsed
 
 
-WHOLE = Extent(rounds=9, cycles=20, pairs=9, folder=GIB, dump=2 * GIB, tenants=200)
-QUICK = Extent(rounds=3, cycles=8, pairs=3, folder=GIB // 4, dump=GIB // 4, tenants=20)
+WHOLE = Extent(
+    rounds=9, cycles=20, pairs=9, folder=GIB, dump=2 * GIB, tenants=200, drilled=GIB // 2
+)
+QUICK = Extent(
+    rounds=3, cycles=8, pairs=3, folder=GIB // 4, dump=GIB // 4, tenants=20, drilled=GIB // 8
+)
 
 
 @dataclass(frozen=True)
@@ -143,11 +148,32 @@ def of_queue(stand: Stand, extent: Extent) -> Bar:
     )
 
 
+def of_drill(stand: Stand, extent: Extent) -> Bar:
+    found = drill.measure(stand, pairs=extent.pairs, size=extent.drilled)
+    rows = {f"database, {name}": each for name, each in _rows(found.database, "seconds").items()}
+    rows |= {f"folder, {name}": each for name, each in _rows(found.folder, "seconds").items()}
+    return Bar(
+        "drill",
+        "A rehearsed restore against the plain one it contains: wall time, the worse of both",
+        max(found.database.ratio.median, found.folder.ratio.median),
+        1.25,
+        rows,
+        len(found.database.pairs),
+        {
+            "dump_MB": found.bytes[0] / MB,
+            "folder_MB": found.bytes[1] / MB,
+            "times_the_restore_within_database": found.contained[0],
+            "times_the_restore_within_folder": found.contained[1],
+        },
+    )
+
+
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
     "memory": of_memory,
     "queue": of_queue,
     "large": of_large,
+    "drill": of_drill,
 }
 
 

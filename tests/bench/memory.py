@@ -39,7 +39,8 @@ class Memory:
 
 
 def measure(stand: Stand, *, size: int) -> Memory:
-    with _database(stand, size) as (cluster, tenant):
+    with served(stand, "shop") as (cluster, tenant):
+        _fill(cluster, size)
         workers = stand.workers()
         idle = max(usage.memory(pid, usage.NOW) for pid in workers)
         _forget_peaks(workers)
@@ -67,8 +68,8 @@ def _peak(stand: Stand, workers: list[int]) -> int:
 
 
 @contextmanager
-def _database(stand: Stand, size: int) -> Iterator[tuple[Cluster, Tenant]]:
-    """A server with a table whose dump has `size` bytes, half of them news to any compression."""
+def served(stand: Stand, name: str) -> Iterator[tuple[Cluster, Tenant]]:
+    """A server with an empty database, which a tenant and a role of that name have."""
     place = stand.folder / "server"
     home = homes.prepare(place)
     (port,) = ports.reserve(home.ports, ports.Need("bench", fixed=True))
@@ -83,12 +84,11 @@ def _database(stand: Stand, size: int) -> Iterator[tuple[Cluster, Tenant]]:
     try:
         password = secrets.token_hex(16)
         with cluster.connect() as line:
-            line.execute(f"CREATE ROLE shop LOGIN PASSWORD '{password}'".encode())
-            line.execute("CREATE DATABASE shop OWNER shop")
-        _fill(cluster, size)
-        tenant = stand.add_tenant("shop")
-        options = {"dsn": f"postgresql://shop@127.0.0.1:{port}/shop"}
-        new = NewSource("postgres", "shop", options, password.encode())
+            line.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'".encode())
+            line.execute(f"CREATE DATABASE {name} OWNER {name}".encode())
+        tenant = stand.add_tenant(name)
+        options = {"dsn": f"postgresql://{name}@127.0.0.1:{port}/{name}"}
+        new = NewSource("postgres", name, options, password.encode())
         sourcing.add(stand.platform, tenant, new, by=BENCH)
         yield cluster, tenant
     finally:
@@ -98,6 +98,7 @@ def _database(stand: Stand, size: int) -> Iterator[tuple[Cluster, Tenant]]:
 
 
 def _fill(cluster: Cluster, size: int) -> None:
+    """A table whose dump has `size` bytes, half of them news to any compression."""
     with cluster.connect("shop") as line:
         line.execute("CREATE UNLOGGED TABLE scans (id integer PRIMARY KEY, image bytea)")
         line.execute("ALTER TABLE scans ALTER image SET STORAGE EXTERNAL")

@@ -118,3 +118,11 @@ def test_only_a_demo_home_may_shift_the_clock(tmp_path: Path, text: str, shift: 
 def test_no_variable_shifts_the_clock_of_a_real_platform() -> None:
     found = from_environment({"STRONGROOM_SHIFT": "86400", "STRONGROOM_DEMO": "1"})
     assert (found.demo, found.shift) == (False, timedelta(0))
+
+
+def test_how_many_drills_a_day_is_a_number_or_left_to_the_policies() -> None:
+    assert from_environment({}).drills_a_day is None
+    assert from_environment({"STRONGROOM_DRILLS_A_DAY": "50"}).drills_a_day == 50
+    for wrong in ("0", "-3", "many"):
+        with pytest.raises(BadSettings, match="STRONGROOM_DRILLS_A_DAY"):
+            from_environment({"STRONGROOM_DRILLS_A_DAY": wrong})

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from restore import databases, folders, landing_databases, landing_folders, restoring, scratch
+from restore import (
+    databases,
+    fetching,
+    folders,
+    landing_databases,
+    landing_folders,
+    restoring,
+    scratch,
+)
 from strongroom import settings
 from web import models, parts
 
@@ -30,7 +38,7 @@ WHERE: dict[str, tuple[Any, str, bool]] = {  # module, function, and whether it 
     "before the swap": (databases, "in_place", False),
     "right after the swap": (databases, "in_place", True),
     "right after it was named": (databases, "aside", True),
-    "while the dump is written": (landing_databases, "_fetch", True),
+    "while the dump is written": (fetching, "dump", True),
     "right after the dump has its name": (landing_databases.os, "link", True),
 }
 

@@ -18,6 +18,7 @@ from strongroom.errors import BadValue, Incomplete
 from tenants import onboarding, plans
 from tenants.models import Tenant
 from web import following, holding, readings
+from web.commands import drills
 from web.output import Screen, size, when
 from web.session import common, connect, me
 
@@ -70,7 +71,7 @@ def points(slug: str, everything: bool, home: Path | None, as_json: bool) -> Non
     found = readings.points(platform, onboarding.named(platform, slug), everything=everything)
     Screen(as_json).table(
         found,
-        ["point", "taken (UTC)", "is", "why", "size", "new", "copies", "expires"],
+        ["point", "taken (UTC)", "is", "why", "size", "new", "copies", "restored", "expires"],
         [
             [
                 f["number"],
@@ -80,6 +81,7 @@ def points(slug: str, everything: bool, home: Path | None, as_json: bool) -> Non
                 size(f["bytes"]),
                 size(f["added_bytes"]),
                 ", ".join(_copy(copy) for copy in f["copies"]),
+                max((when(copy["restored_at"])[:10] for copy in f["copies"]), default=""),
                 f["expires"] or f["kept_by"],
             ]
             for f in found
@@ -97,7 +99,7 @@ def _copy(copy: dict[str, Any]) -> str:
 @click.option("--point", "number", help="Number or id of a point; the newest if not given.")
 @click.option(
     "--level",
-    type=click.Choice([Level.STRUCTURE.value, Level.DATA.value]),
+    type=click.Choice([Level.STRUCTURE.value, Level.DATA.value, Level.DRILL.value]),
     default=Level.DATA.value,
     show_default=True,
 )
@@ -121,6 +123,10 @@ def verify(
     tenant = onboarding.named(platform, slug)
     point = readings.find_point(platform, tenant, number or "newest")
     Screen(as_json).say(f"Proving point {point.number} …")
+    if level == Level.DRILL:
+        rows = drills.ask(platform, tenant, point, region=region)
+        drills.tell(platform, tenant, rows, screen=Screen(as_json), seconds=timeout)
+        return
     proofs = following.prove(platform, tenant, point, level=Level(level), region=region)
     found = following.proofs(platform, tenant, proofs, seconds=timeout)
     Screen(as_json).table(
