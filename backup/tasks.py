@@ -8,9 +8,9 @@ import structlog
 from celery import shared_task
 from sqlalchemy import select
 
-from backup import contents, copies, planning, removal, runs, verify
-from backup.models import BackupRun, Copy, Point, Proof, Removal
-from backup.states import CopyState, ProofState, RemovalState, RunState
+from backup import contents, copies, planning, removal, rotation, runs, verify
+from backup.models import BackupRun, Copy, Point, Proof, Removal, Rotation
+from backup.states import CopyState, ProofState, RemovalState, RotationState, RunState
 from strongroom import runtime
 from strongroom.db import Role
 from strongroom.dispatch import Due, Planner
@@ -50,6 +50,12 @@ def prove(tenant: str, proof_id: str) -> None:
 def remove(tenant: str, repository_id: str) -> None:
     """Carry out what is planned to go in one repository."""
     removal.apply(runtime.current(), UUID(tenant), UUID(repository_id))
+
+
+@shared_task(name="backup.rotate")
+def rotate(tenant: str, rotation_id: str) -> None:
+    """Make a key new."""
+    rotation.rotate(runtime.current(), UUID(tenant), UUID(rotation_id))
 
 
 def follow(now: Runtime, point: Point) -> None:
@@ -154,6 +160,7 @@ DUES = (
     Due(BackupRun, (RunState.QUEUED,), "backup.run", Queue.BACKUP),
     Due(Copy, (CopyState.WAITING,), "backup.copy", Queue.COPY),
     Due(Proof, (ProofState.WAITING,), "backup.prove", Queue.VERIFY),
+    Due(Rotation, (RotationState.WAITING,), "backup.rotate", Queue.REMOVAL),
     Due(
         Removal,
         (RemovalState.PLANNED, RemovalState.FORGOTTEN),

@@ -19,6 +19,7 @@ from web.commands import (
     backups,
     findings,
     health,
+    keys,
     kit,
     operate,
     plans,
@@ -29,7 +30,19 @@ from web.commands import (
 )
 from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, schedules, backups, findings, restores, kit)
+GROUPS = (
+    operate,
+    health,
+    plans,
+    regions,
+    tenants,
+    schedules,
+    backups,
+    findings,
+    restores,
+    keys,
+    kit,
+)
 
 
 class Edge(click.Group):

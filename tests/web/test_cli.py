@@ -30,7 +30,7 @@ COMMANDS = list(commands())
 PROMISED = """
 up, demo, doctor, status, plan list, plan apply, plan show, region list, region add, region check,
 tenant list, tenant add, tenant show, tenant plan, source list, source add, source test,
-source remove, backup, points, verify, browse, find, diff, restore, undo, restores list,
+source remove, key rotate, key status, backup, points, verify, browse, find, diff, restore, undo, restores list,
 restores cancel, retention preview, hold place, hold release, hold list, kit export, schedule
 """
 
