@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -149,6 +149,28 @@ def open_any(store: Store, password: MachinePassword) -> Opened:
         "Either the password belongs to another repository, or its key file was removed.",
         objects=len(names),
     )
+
+
+def opened_by(store: Store, passwords: Sequence[MachinePassword]) -> list[str]:
+    """The ids of all key files that open with one of the passwords; others are not touched."""
+    found = []
+    for name in sorted(key.removeprefix("keys/") for key in store.list("keys/")):
+        if not _NAME.fullmatch(name):
+            continue
+        text = store.get(f"keys/{name}")
+        if hashlib.sha256(text).hexdigest() == name and _opens(text, passwords):
+            found.append(name)
+    return found
+
+
+def _opens(text: bytes, passwords: Sequence[MachinePassword]) -> bool:
+    for password in passwords:
+        try:
+            unlock(text, password)
+        except Unsealable:
+            continue
+        return True
+    return False
 
 
 def unlock(text: bytes, password: MachinePassword) -> SealKey:

@@ -28,6 +28,7 @@ from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.keeper import Held
+from strongroom.keys import KeyUnreachable
 from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
 from strongroom.runtime import Runtime
 from strongroom.storage import StorageError
@@ -88,6 +89,8 @@ def make(runtime: Runtime, tenant: UUID, run_id: UUID) -> Point | None:
             _postpone(taken, error)
         except Overtaken as error:
             log.warning("a run went on elsewhere", run=str(run_id), error=error.message)
+        except KeyUnreachable as error:
+            _postpone(taken, error, pause=back_off(taken.run.losses + 1))
         except StrongroomError as error:
             _retry_or_fail(taken, error)
         return None
@@ -346,9 +349,9 @@ def _reporter(taken: Taken) -> object:
     return report
 
 
-def _postpone(taken: Taken, error: StrongroomError) -> None:
-    """Somebody else holds the repository: wait a little, without counting it as an attempt."""
-    _back(taken, error, pause=BUSY_PAUSE, values={"attempt": taken.run.attempt - 1})
+def _postpone(taken: Taken, error: StrongroomError, *, pause: timedelta = BUSY_PAUSE) -> None:
+    """Somebody else holds the repository, or the key store is away: no attempt is counted."""
+    _back(taken, error, pause=pause, values={"attempt": taken.run.attempt - 1})
 
 
 def _retry_or_fail(taken: Taken, error: StrongroomError) -> None:

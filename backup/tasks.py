@@ -8,9 +8,33 @@ import structlog
 from celery import shared_task
 from sqlalchemy import select
 
-from backup import contents, copies, locking, planning, removal, runs, verify
-from backup.models import BackupRun, Copy, Point, Proof, Removal, Repository
-from backup.states import CopyState, ProofState, RemovalState, RepositoryState, RunState
+from backup import (
+    contents,
+    copies,
+    locking,
+    planning,
+    removal,
+    rotation,
+    runs,
+    verify,
+)
+from backup.models import (
+    BackupRun,
+    Copy,
+    Point,
+    Proof,
+    Removal,
+    Repository,
+    Rotation,
+)
+from backup.states import (
+    CopyState,
+    ProofState,
+    RemovalState,
+    RepositoryState,
+    RotationState,
+    RunState,
+)
 from strongroom import runtime
 from strongroom.db import Role
 from strongroom.dispatch import Due, Planner
@@ -56,6 +80,12 @@ def remove(tenant: str, repository_id: str) -> None:
 def lock(tenant: str, repository_id: str) -> None:
     """Make the object locks of one repository longer."""
     locking.renew(runtime.current(), UUID(tenant), UUID(repository_id))
+
+
+@shared_task(name="backup.rotate")
+def rotate(tenant: str, rotation_id: str) -> None:
+    """Make a key new."""
+    rotation.rotate(runtime.current(), UUID(tenant), UUID(rotation_id))
 
 
 def follow(now: Runtime, point: Point) -> None:
@@ -160,6 +190,7 @@ DUES = (
     Due(BackupRun, (RunState.QUEUED,), "backup.run", Queue.BACKUP),
     Due(Copy, (CopyState.WAITING,), "backup.copy", Queue.COPY),
     Due(Proof, (ProofState.WAITING,), "backup.prove", Queue.VERIFY),
+    Due(Rotation, (RotationState.WAITING,), "backup.rotate", Queue.REMOVAL),
     Due(
         Removal,
         (RemovalState.PLANNED, RemovalState.FORGOTTEN),

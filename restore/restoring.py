@@ -35,6 +35,7 @@ from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import NotFound, StrongroomError
+from strongroom.keys import KeyUnreachable
 from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
 from strongroom.runtime import Runtime
 from strongroom.storage import StorageError
@@ -69,6 +70,8 @@ def carry_out(runtime: Runtime, tenant: UUID, restore_id: UUID) -> None:
             log.warning("a restore went on elsewhere", restore=str(row.id), error=error.message)
         except NowhereReached as error:
             _again(going, error) if row.attempt < ATTEMPTS else _fail(going, error)
+        except KeyUnreachable as error:
+            _again(going, error)  # however long it takes: no other key is tried
         except StrongroomError as error:
             _fail(going, error)
         else:

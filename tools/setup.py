@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools import debian, restic
+from tools import debian, restic, softhsm
 from tools.trouble import Trouble
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,11 +90,26 @@ def _make_everything(wanted: Sequence[str], lock: int) -> None:
         with _step("The project itself"), _changing_environment():
             _pip(lock, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
             _stamp("project", pyproject)
+    if "dev" in wanted:
+        _offer_softhsm()
     link = VENV / "bin" / "restic"
     if not (_has("restic", _restic_digest()) and os.access(link, os.X_OK)):
         with _step("restic"):
             _link(link, restic.provide(TOOLS))
             _stamp("restic", _restic_digest())
+
+
+def _offer_softhsm() -> None:
+    """Only tests of one key provider need it, and say so when they are skipped. Tried once."""
+    tried = _digest_of(" ".join(softhsm.PACKAGES))
+    if softhsm.find(TOOLS) is not None or _has("softhsm", tried):
+        return
+    try:
+        with _step("SoftHSM"):
+            softhsm.provide(TOOLS)
+    except Trouble as trouble:
+        print(f" {trouble}", file=sys.stderr)
+    _stamp("softhsm", tried)
 
 
 def _make_environment(lock: int) -> None:

@@ -130,7 +130,9 @@ def _connected(platform: Runtime) -> Iterator[Finding]:
     yield _asked(
         "broker", lambda: _broker(platform), "Start Valkey, or mend STRONGROOM_BROKER_URL."
     )
-    yield _asked("key store", lambda: _keys(platform), "Let only the platform's account in.")
+    provider = platform.vault.provider
+    remedy = "See docs/operations/keys.md; STRONGROOM_KEYS_* say where the keys are."
+    yield _asked("key store", lambda: f"{provider.name}: {provider.probe()}", remedy)
     for row in rows_of(platform):
         remedy = "See `strongroom region check`; set the clock right if it is apart."
         yield _asked(f"region {row.name}", lambda row=row: _region(platform, row), remedy)  # type: ignore[misc]
@@ -162,15 +164,6 @@ def _broker(platform: Runtime) -> str:
     with platform.app.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, timeout=5)
     return "answers"
-
-
-def _keys(platform: Runtime) -> str:
-    folder = platform.settings.keys
-    if not folder.exists():
-        return f"{folder} is made with the first tenant"
-    if folder.stat().st_mode & 0o077:
-        raise StrongroomError(f"{folder} is open to other accounts")
-    return str(folder)
 
 
 def _region(platform: Runtime, row: Any) -> str:

@@ -19,6 +19,7 @@ from web.commands import (
     drills,
     findings,
     health,
+    keys,
     kit,
     operate,
     plans,
@@ -31,7 +32,7 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, kit),
+    *(drills, findings, restores, keys, kit),
 )
 
 

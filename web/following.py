@@ -52,6 +52,12 @@ def request(platform: Runtime, tenant: Tenant, order: Order) -> UUID:
     return run.id
 
 
+def ring_for(platform: Runtime, task: str, queue: Queue, row: Any) -> None:
+    """Ring at once for a row that waits; the dispatcher does so too."""
+    with _maybe_lost():
+        ring(platform.app, task=task, queue=queue, tenant=row.tenant_id, subject=row.id)
+
+
 @contextmanager
 def _maybe_lost() -> Iterator[None]:
     """A lost doorbell costs rounds of the dispatcher; what was asked for stands in the database."""

@@ -15,7 +15,7 @@ from strongroom import clock
 from strongroom.db import Database
 from strongroom.errors import StrongroomError
 from strongroom.keeper import Keeper
-from strongroom.keys import LocalKeys
+from strongroom.key_stores.choosing import choose
 from strongroom.program import no_core_dumps, share_heaps
 from strongroom.secrets_at_rest import Vault
 from strongroom.settings import Settings
@@ -49,13 +49,14 @@ def make(settings: Settings, *, include: tuple[str, ...] = ()) -> Runtime:
     no_core_dumps()
     share_heaps()
     database = Database(settings.databases)
+    now = partial(clock.now, shift=settings.shift)
     return Runtime(
         settings=settings,
         database=database,
-        vault=Vault(LocalKeys(settings.keys)),
+        vault=Vault(choose(settings.key_service, settings.keys, now)),
         keeper=Keeper(database),
         app=make_app(settings.broker, include=include),
-        clock=partial(clock.now, shift=settings.shift),
+        clock=now,
     )
 
 

@@ -14,8 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from strongroom import key_service
 from strongroom.db import Role
 from strongroom.errors import BadValue
+from strongroom.key_service import KeyService
 from strongroom.storage import Credentials
 
 
@@ -34,6 +36,7 @@ class Settings:
     regions: Mapping[str, Credentials] = field(repr=False)  # by region name: who may AssumeRole
     keys: Path  # folder of the local key store, outside the database
     work: Path  # caches, scratch space; private to us
+    key_service: KeyService = field(default_factory=KeyService)  # where the tenants' keys are
     home: Path | None = None  # folder of an embedded stack; sources inside it are refused
     demo: bool = False  # only then may the clock be shifted
     shift: timedelta = timedelta(0)
@@ -76,6 +79,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         regions=reader.regions("REGIONS"),
         keys=Path(reader.text("KEYS_FOLDER", default="/var/lib/strongroom/keys")),
         work=Path(reader.text("WORK_FOLDER", default="/var/lib/strongroom/work")),
+        key_service=reader.key_service(),
         web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
         restic=restic_program(),
         drills_a_day=reader.count("DRILLS_A_DAY"),
@@ -115,6 +119,10 @@ class _Reader:
             self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number from 1 on.")
             return None
         return int(raw)
+
+    def key_service(self) -> KeyService:
+        token_file = self._environment.get("STRONGROOM_KEYS_VAULT_TOKEN_FILE")
+        return key_service.read(self.text, token_file, self.problems)
 
     def regions(self, name: str) -> dict[str, Credentials]:
         raw = self.text(name, default="")

@@ -71,6 +71,10 @@ class Vault:
         listed = self.store.versions(self.prefix)
         return [each for each in listed if each.marker or not each.latest]
 
+    def left_over_of(self, prefix: str) -> list[Version]:
+        """The same below a prefix within the repository."""
+        return [each for each in self.left_over() if each.key.startswith(self.prefix + prefix)]
+
     def snapshot_ids(self) -> set[str]:
         """As restic lists them."""
         listed = commands.snapshots(self.site.restic(Act.READ), self.here())

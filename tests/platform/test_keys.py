@@ -15,7 +15,8 @@ from sqlalchemy import insert, select, update
 from strongroom.db import Role
 from strongroom.errors import NotFound
 from strongroom.ids import new_id
-from strongroom.keys import Context, KeyMissing, KeysError, LocalKeys, WrongContext
+from strongroom.key_stores.local import LocalKeys
+from strongroom.keys import Context, KeyMissing, KeysError, WrongContext
 from strongroom.runtime import Runtime
 from strongroom.secrets_at_rest import Secret, vault_has
 from tenants.models import Tenant

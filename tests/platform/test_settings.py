@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from strongroom.db import Role
+from strongroom.key_service import KeyService, Kind
+from strongroom.key_stores.choosing import choose
 from strongroom.settings import BadSettings, from_environment, from_stack
 
 REGIONS = {"eu": {"access_key": "AK", "secret_key": "canary"}}
@@ -126,3 +128,56 @@ def test_how_many_drills_a_day_is_a_number_or_left_to_the_policies() -> None:
     for wrong in ("0", "-3", "many"):
         with pytest.raises(BadSettings, match="STRONGROOM_DRILLS_A_DAY"):
             from_environment({"STRONGROOM_DRILLS_A_DAY": wrong})
+
+
+def test_keys_are_in_a_folder_unless_a_provider_is_named() -> None:
+    assert from_environment({}).key_service.kind is Kind.LOCAL
+    assert from_stack(stack(Path("/home"))).key_service.kind is Kind.LOCAL
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"),
+    [
+        ("aws-kms", {"AWS_REGION": "eu-central-1"}),
+        ("vault", {"VAULT_ADDRESS": "https://vault:8200", "VAULT_TOKEN": "canary"}),
+        (
+            "pkcs11",
+            {"PKCS11_MODULE": "/lib/hsm.so", "PKCS11_TOKEN": "backup", "PKCS11_PIN": "canary"},
+        ),
+    ],
+)
+def test_a_key_provider_says_all_it_needs_and_shows_no_secret(
+    kind: str, needed: dict[str, str]
+) -> None:
+    given = {"STRONGROOM_KEYS_PROVIDER": kind}
+    with pytest.raises(BadSettings) as caught:
+        from_environment(given)
+    for name in needed:
+        assert f"STRONGROOM_KEYS_{name} is missing" in caught.value.message
+
+    found = from_environment(given | {f"STRONGROOM_KEYS_{n}": v for n, v in needed.items()})
+
+    assert found.key_service.kind == kind
+    assert "canary" not in repr(found)
+
+
+def test_secrets_of_key_providers_may_lie_in_files(tmp_path: Path) -> None:
+    (tmp_path / "pin").write_text("1234\n")
+    given = {"PROVIDER": "pkcs11", "PKCS11_MODULE": "/lib/hsm.so", "PKCS11_TOKEN": "backup"}
+    given |= {"PKCS11_PIN_FILE": str(tmp_path / "pin"), "PKCS11_COPYABLE": "no"}
+    found = from_environment({f"STRONGROOM_KEYS_{n}": v for n, v in given.items()}).key_service
+    assert (found.pin, found.copyable) == ("1234", False)
+    given = {"PROVIDER": "vault", "VAULT_ADDRESS": "http://h", "VAULT_TOKEN_FILE": "/run/token"}
+    found = from_environment({f"STRONGROOM_KEYS_{n}": v for n, v in given.items()}).key_service
+    assert (found.token, found.token_file) == ("", Path("/run/token"))  # read when it is used
+
+
+def test_a_provider_that_is_none_is_refused_with_those_that_are() -> None:
+    with pytest.raises(BadSettings, match="local, aws-kms, vault, pkcs11"):
+        from_environment({"STRONGROOM_KEYS_PROVIDER": "azure"})
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_the_provider_that_was_named_is_the_one_that_is_made(kind: Kind, tmp_path: Path) -> None:
+    service = KeyService(kind, endpoint="http://127.0.0.1:1", region="eu-central-1", module="/lib")
+    assert choose(service, tmp_path, lambda: datetime.now(UTC)).name == kind
