@@ -45,6 +45,7 @@ class Leased:
     held: Held
     restic: ResticRepository  # with the rights of a backup: adds, and deletes locks only
     store: Store  # the same rights
+    act: UUID  # our own, that is open: the release of locks
 
     def here(self, *, seconds: float) -> Surroundings:
         """Where restic may run while the lease lasts."""
@@ -54,10 +55,13 @@ class Leased:
 
 
 @contextmanager
-def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leased]:
+def leased(
+    runtime: Runtime, tenant: UUID, repository_id: UUID, *, damaged: bool = False
+) -> Iterator[Leased]:
     """Hold the repository; raises RepositoryBusy at once when somebody else does.
 
-    It is made if it is new, and tidied if its last holder was lost.
+    It is made if it is new, and tidied if its last holder was lost: but not where it may be so
+    `damaged` that restic cannot open it, for whoever mends it tidies it after that.
     """
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         row, fence = _take(session, repository_id)
@@ -69,7 +73,7 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
             unclean = True  # from here on something may be left behind
             with runtime.database.session(Role.WORKER, tenant=tenant) as session:
                 act = acts.begin(session, row, (ActKind.LOCK_RELEASE, acts.LOCKS))
-            ready = _ready(site, held, act, rights)
+            ready = _ready(site, held, act, rights, tidy=not damaged)
             yield ready
             unclean = not _closed(ready, act)
         except Refused as error:
@@ -80,13 +84,13 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
             _release(runtime, held, {"unclean": True} if unclean else {})
 
 
-def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
+def _ready(site: Site, held: Held, act: Act, rights: Credentials, *, tidy: bool) -> Leased:
     row = founding.make(site, held) if site.row.key_hint is None else site.row
     site = Site(site.runtime, row, site.region, site.password)
     store = Store(site.region.address(), rights)
-    leased = Leased(site, held, site.restic_with(rights), store)
+    leased = Leased(site, held, site.restic_with(rights), store, act.id)
     census.take(site, store)
-    if row.unclean:
+    if row.unclean and tidy:
         founding.tidy(site, held, but=act.id)
     return leased
 

@@ -96,6 +96,7 @@ class Repository(OfTenant, Lived, Leased, Base):
     credentials_until: Mapped[datetime | None]  # delete rights given out live until then
     unclean: Mapped[bool] = mapped_column(default=False)  # a writer died: repair the index first
     pruned_at: Mapped[datetime | None]
+    looked_at: Mapped[datetime | None]  # when strange keys and objects were last looked for
     created_at: Mapped[datetime]
 
 

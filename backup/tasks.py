@@ -8,9 +8,9 @@ import structlog
 from celery import shared_task
 from sqlalchemy import select
 
-from backup import contents, copies, planning, removal, runs, verify
-from backup.models import BackupRun, Copy, Point, Proof, Removal
-from backup.states import CopyState, ProofState, RemovalState, RunState
+from backup import contents, copies, mending, planning, removal, runs, verify
+from backup.models import BackupRun, Copy, Healing, Point, Proof, Removal
+from backup.states import CopyState, HealingState, ProofState, RemovalState, RunState
 from strongroom import runtime
 from strongroom.db import Role
 from strongroom.dispatch import Due, Planner
@@ -44,6 +44,12 @@ def copy(tenant: str, copy_id: str) -> None:
 def prove(tenant: str, proof_id: str) -> None:
     """Prove a copy."""
     verify.prove(runtime.current(), UUID(tenant), UUID(proof_id))
+
+
+@shared_task(name="backup.heal")
+def heal(tenant: str, healing_id: str) -> None:
+    """Mend a repository; the proofs and copies that it wants are rung for."""
+    mending.heal(runtime.current(), UUID(tenant), UUID(healing_id))
 
 
 @shared_task(name="backup.remove")
@@ -154,6 +160,7 @@ DUES = (
     Due(BackupRun, (RunState.QUEUED,), "backup.run", Queue.BACKUP),
     Due(Copy, (CopyState.WAITING,), "backup.copy", Queue.COPY),
     Due(Proof, (ProofState.WAITING,), "backup.prove", Queue.VERIFY),
+    Due(Healing, (HealingState.WAITING,), "backup.heal", Queue.VERIFY),
     Due(
         Removal,
         (RemovalState.PLANNED, RemovalState.FORGOTTEN),

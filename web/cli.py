@@ -26,10 +26,23 @@ from web.commands import (
     restores,
     schedules,
     tenants,
+    undelete,
 )
 from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, schedules, backups, findings, restores, kit)
+GROUPS = (
+    operate,
+    health,
+    plans,
+    regions,
+    tenants,
+    schedules,
+    backups,
+    findings,
+    restores,
+    kit,
+    undelete,
+)
 
 
 class Edge(click.Group):

@@ -224,6 +224,7 @@ def upgrade() -> None:
         sa.Column("credentials_until", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("unclean", sa.Boolean(), nullable=False),
         sa.Column("pruned_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("looked_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
