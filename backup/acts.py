@@ -39,7 +39,8 @@ LONGEST = {
     ActKind.FORGET: timedelta(seconds=repositories.DELETE_SECONDS),
     ActKind.PRUNE: timedelta(seconds=repositories.DELETE_SECONDS),
     ActKind.KEY_CHANGE: timedelta(seconds=repositories.DELETE_SECONDS),
-    ActKind.REPEAT: timedelta(0),  # recorded at once
+    ActKind.REPEAT: timedelta(0),  # recorded at once, as the next
+    ActKind.HEAL: timedelta(0),
 }
 
 Pair = tuple[str, str]  # key, version id

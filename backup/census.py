@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from backup import probing
+from backup import healing, probing, strangers
 from backup.models import Copy, PointSource, Snapshot
 from backup.repositories import Site
 from backup.states import CopyState
@@ -25,7 +25,6 @@ from strongroom.db import Role
 from strongroom.lifecycle import Move, Reason, advance
 from strongroom.storage import Store
 
-VANISHED = "snapshot-vanished"
 CONFIRMED = 5  # so many that a listing lacks are asked for by name before it is believed
 
 log = structlog.get_logger(__name__)
@@ -40,13 +39,20 @@ def take(site: Site, store: Store) -> int:
     listed = {found.key.removeprefix(head) for found in store.list(head)}
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         rows = session.execute(
-            select(Snapshot.id, Snapshot.restic_id, Snapshot.lost_at).where(
+            select(Snapshot.id, Snapshot.restic_id, Snapshot.lost_at, Snapshot.origin_id).where(
                 Snapshot.repository_id == site.row.id, Snapshot.forgotten_at.is_(None)
             )
         ).all()
         lost, back = compare([(row.id, row.restic_id, row.lost_at) for row in rows], listed)
         names = [f"snapshots/{row.restic_id}" for row in rows if row.id in lost]
         probing.confirm(site, store, names[:CONFIRMED])
+        unknown = listed.difference(row.restic_id for row in rows)
+        there = {row.origin_id or row.id for row in rows if row.restic_id in listed}
+        gone = [
+            row.id
+            for row in rows
+            if row.restic_id not in listed and (row.origin_id or row.id) not in there
+        ]
         now = site.runtime.now()
         if back:
             session.execute(update(Snapshot).where(Snapshot.id.in_(back)).values(lost_at=None))
@@ -55,6 +61,14 @@ def take(site: Site, store: Store) -> int:
             session.execute(update(Snapshot).where(Snapshot.id.in_(lost)).values(**values))
             _want_again(session, site, lost, now=now)
             log.error("snapshots vanished", repository=str(site.row.id), count=len(lost))
+            seen = {"snapshots": [row.restic_id for row in rows if row.id in set(lost)]}
+            healing.want(session, site.row.tenant_id, site.row.id, seen=seen, by=WORKER, now=now)
+        vanished = session.execute(select(Snapshot).where(Snapshot.id.in_(gone))) if gone else None
+        missing = vanished.scalars().all() if vanished is not None else ()
+        odd = bool(unknown or missing) or strangers.has_open(session, site)
+    if odd:
+        strangers.report_snapshots(site, unknown, missing)
+    strangers.look_if_due(site, store)
     return len(lost)
 
 
@@ -85,12 +99,12 @@ def _want_again(session: Session, site: Site, lost: Sequence[UUID], *, now: date
         .distinct()
     ).scalars()
     failure = {
-        "code": VANISHED,
+        "code": strangers.VANISHED,
         "params": {"region": site.region.name},
         "message": f"A snapshot vanished from region {site.region.name}: somebody deleted it. "
         "It is brought again from a region that has it.",
     }
     for copy in copies:
         values = {"stored_at": None, "failure": failure, "due_at": now, "nudged_at": None}
-        move = Move(by=WORKER, at=now, reason=Reason(VANISHED), values=values)
+        move = Move(by=WORKER, at=now, reason=Reason(strangers.VANISHED), values=values)
         advance(session, copy, CopyState.WAITING, move)

@@ -6,9 +6,10 @@ import structlog
 from sqlalchemy import select
 
 from backup import acts, repositories
+from backup.grafting import TAG
 from backup.leases import Leased
 from backup.making import tag_of
-from backup.models import BackupRun, Snapshot
+from backup.models import BackupRun, Healing, Snapshot
 from backup.restic import commands
 from backup.states import ActKind
 from strongroom.db import Role
@@ -36,6 +37,8 @@ def forget_orphans(leased: Leased) -> int:
         unknown = [one for one in listed if one.id not in recorded]
         runs = session.execute(select(BackupRun.id)).scalars() if unknown else ()
         tags = {tag_of(run) for run in runs}
+        healings = session.execute(select(Healing.id)).scalars() if unknown else ()
+        tags |= {f"{TAG}{row}" for row in healings}
     orphans = [one.id for one in unknown if tags.intersection(one.tags)]
     if orphans:
         forgetting = site.restic_with(repositories.deleting(site, leased.held, Act.FORGET))

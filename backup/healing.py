@@ -10,12 +10,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup.models import Healing
+from backup.models import Finding, Healing
 from backup.states import HealingState
 from strongroom.actors import Actor
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, record
 
+MISSING = "data-missing"  # no region has it now; the next backup stores again what still exists
 OPEN = (HealingState.WAITING, HealingState.HEALING, HealingState.QUARANTINED)
 
 
@@ -29,13 +30,7 @@ def want(
     now: datetime,
 ) -> Healing:
     """Have the repository mended; one attempt at a time, which looks at all that is wrong."""
-    row = session.execute(
-        select(Healing).where(
-            Healing.tenant_id == tenant,
-            Healing.repository_id == repository_id,
-            Healing.state.in_(OPEN),
-        )
-    ).scalar_one_or_none()
+    row = _open(session, tenant, repository_id)
     if row is None:
         row = Healing(
             id=new_id(),
@@ -48,5 +43,47 @@ def want(
             due_at=now,
         )
         session.add(row)
+        session.flush()
         record(session, row, old="", move=Move(by=by, at=now, reason=Reason("damage-seen")))
+    elif row.state is HealingState.WAITING:
+        row.seen = _together(row.seen, seen)
     return row
+
+
+def is_open(session: Session, tenant: UUID, repository_id: UUID) -> bool:
+    """Whether damage was seen there that has not been dealt with yet."""
+    return _open(session, tenant, repository_id) is not None
+
+
+def _open(session: Session, tenant: UUID, repository_id: UUID) -> Healing | None:
+    return session.execute(
+        select(Healing).where(
+            Healing.tenant_id == tenant,
+            Healing.repository_id == repository_id,
+            Healing.state.in_(OPEN),
+        )
+    ).scalar_one_or_none()
+
+
+def _together(earlier: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:
+    """What was seen before and what is seen now; lists of names grow."""
+    found = {**earlier, **seen}
+    for name in set(earlier).intersection(seen):
+        if isinstance(earlier[name], list) and isinstance(seen[name], list):
+            found[name] = [*dict.fromkeys([*earlier[name], *seen[name]])]
+    return found
+
+
+def rereads(session: Session, tenant: UUID, repository_id: UUID) -> bool:
+    """Whether the next backup is to read everything again: what is lost may still be at the source."""
+    return (
+        session.execute(
+            select(Finding.id).where(
+                Finding.tenant_id == tenant,
+                Finding.repository_id == repository_id,
+                Finding.code == MISSING,
+                Finding.settled_at.is_(None),
+            )
+        ).first()
+        is not None
+    )

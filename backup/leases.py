@@ -45,6 +45,7 @@ class Leased:
     held: Held
     rights: Credentials  # of a backup: adds, and deletes locks only
     store: Store  # the same rights
+    act: UUID  # our own, that is open: the release of locks
 
     @property
     def restic(self) -> ResticRepository:
@@ -60,13 +61,19 @@ class Leased:
 
 @contextmanager
 def leased(
-    runtime: Runtime, tenant: UUID, repository_id: UUID, *, adding: bool = True
+    runtime: Runtime,
+    tenant: UUID,
+    repository_id: UUID,
+    *,
+    adding: bool = True,
+    damaged: bool = False,
 ) -> Iterator[Leased]:
     """Hold the repository; raises RepositoryBusy at once when somebody else does.
 
-    It is made if it is new, and tidied if its last holder was lost. Raises RegionNotAllowed before
-    anything is written where the tenant's data may not lie, unless the caller brings no data there:
-    `adding=False`, which may make no repository either.
+    It is made if it is new, and tidied if its last holder was lost: but not where it may be so
+    `damaged` that restic cannot open it, for whoever mends it tidies it after that. Raises
+    RegionNotAllowed before anything is written where the tenant's data may not lie, unless the
+    caller brings no data there: `adding=False`, which may make no repository either.
     """
     if adding:
         placing.require(runtime, tenant, repository_id)
@@ -80,7 +87,7 @@ def leased(
             unclean = True  # from here on something may be left behind
             with runtime.database.session(Role.WORKER, tenant=tenant) as session:
                 act = acts.begin(session, row, (ActKind.LOCK_RELEASE, acts.LOCKS))
-            ready = _ready(site, held, act, rights)
+            ready = _ready(site, held, act, rights, tidy=not damaged)
             yield ready
             unclean = not _closed(ready, act)
         except Refused as error:
@@ -91,14 +98,15 @@ def leased(
             _release(runtime, held, {"unclean": True} if unclean else {})
 
 
-def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
+def _ready(site: Site, held: Held, act: Act, rights: Credentials, *, tidy: bool) -> Leased:
     store = Store(site.region.address(), rights)
     census.take(site, store)
-    probing.require(site, store)
+    if tidy:
+        probing.require(site, store)
     row = founding.make(site, held) if site.row.key_hint is None else site.row
     site = Site(site.runtime, row, site.region, site.password)
-    leased = Leased(site, held, rights, store)
-    if row.unclean:
+    leased = Leased(site, held, rights, store, act.id)
+    if row.unclean and tidy:
         founding.tidy(site, held, but=act.id)
     return leased
 

@@ -76,6 +76,7 @@ class Making:
     parents: Mapping[UUID, str]  # by source: restic's id of the snapshot to compare with
     sizes: Mapping[UUID, int] = field(default_factory=dict)  # bytes of that snapshot
     progress: Any = field(default=lambda _seen: None)  # Callable[[Progress], None]
+    reread: bool = False  # read everything again: some of what is stored was lost
 
     @property
     def tag(self) -> str:
@@ -144,7 +145,7 @@ def _folder(row: Source, reached: tuple[Directory, Access], making: Making) -> M
             host=str(row.id),
             tags=(making.tag,),
             excludes=source.exclude,
-            force=making.run.full,
+            force=making.run.full or making.reread,
             parent=making.parents.get(row.id),
             descriptor=descriptor,
         )

@@ -101,6 +101,7 @@ class Repository(OfTenant, Lived, Leased, Base):
     pruned_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None]  # its object locks are looked at then; None: it has none
     nudged_at: Mapped[datetime | None]
+    looked_at: Mapped[datetime | None]  # when strange keys and objects were last looked for
     created_at: Mapped[datetime]
 
 

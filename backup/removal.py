@@ -25,6 +25,7 @@ from backup import (
     acts,
     cleaning,
     guards,
+    healing,
     leases,
     ledger,
     locking,
@@ -67,6 +68,12 @@ class ClocksDisagree(Refused):
     """Database, host and object store do not agree on the time; nothing is removed."""
 
     code = "clocks-disagree"
+
+
+class BeingMended(Refused):
+    """Damage was seen in the repository; nothing is removed before it was dealt with."""
+
+    code = "repository-damaged"
 
 
 class Frozen(Refused):
@@ -205,6 +212,11 @@ def _apply(leased: Leased) -> int:
         )
     with _session(site) as session:
         _require_clocks(session, site.region, leased.store)
+        if healing.is_open(session, site.row.tenant_id, site.row.id):
+            raise BeingMended(
+                f"Repository {site.row.id} waits to be mended: what looks unused there may be "
+                "needed for that. Nothing was removed; it is tried again."
+            )
     _require_no_strangers(leased)
     orphans = cleaning.forget_orphans(leased)
     now = site.runtime.now()

@@ -77,8 +77,8 @@ class Site:
     def prefix(self) -> str:
         return self.row.prefix
 
-    def credentials(self, act: storage.Act) -> storage.Credentials:
-        """Rights cut to this repository's prefix and to the act."""
+    def credentials(self, act: storage.Act, *, packs: Sequence[str] = ()) -> storage.Credentials:
+        """Rights cut to this repository's prefix and to the act; healing names its packs."""
         root = self.runtime.settings.regions.get(self.region.name)
         if root is None:
             raise BadValue(
@@ -87,7 +87,12 @@ class Site:
             )
         seconds = DELETE_SECONDS if act in DELETING else WRITE_SECONDS
         return storage.assume(
-            self.region.address(), root, prefix=self.prefix, act=act, seconds=seconds
+            self.region.address(),
+            root,
+            prefix=self.prefix,
+            act=act,
+            seconds=seconds,
+            packs=tuple(packs),
         )
 
     def store(self, act: storage.Act) -> storage.Store:
@@ -190,14 +195,16 @@ def password_context(row: Repository) -> Context:
     return Context(tenant=row.tenant_id, subject=row.id, purpose=PASSWORD)
 
 
-def deleting(site: Site, held: Held, act: storage.Act) -> storage.Credentials:
+def deleting(
+    site: Site, held: Held, act: storage.Act, *, packs: Sequence[str] = ()
+) -> storage.Credentials:
     """Credentials with delete rights, recorded before anybody uses them.
 
     They are got first and dated afterwards, so that the date is never too early, however long we
     are stopped in between: nobody takes the repository over before they have run out, unless our
     process has ended. Raises RepositoryBusy when the lease is no longer ours.
     """
-    credentials = site.credentials(act)
+    credentials = site.credentials(act, packs=packs)
     with site.runtime.database.session(Role.WORKER, tenant=held.tenant) as session:
         changed = session.execute(
             update(Repository)

@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import cleaning, followers, leases, locking, making, repositories
+from backup import cleaning, followers, healing, leases, locking, making, repositories
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
 from backup.placing import RegionNotAllowed
@@ -124,17 +124,20 @@ def _make_here(taken: Taken, leased: leases.Leased) -> Point | None:
         done = _recorded(session, taken.run.id, leased)
         sources = _sources(session, taken.run)
         last = {source.id: _last(session, source, leased) for source in sources}
+        reread = healing.rereads(session, taken.tenant, leased.site.row.id)
+    if reread:
+        last = {}  # what is compared with lacks data: everything is read, and stored again
     parents = {source: row.restic_id for source, row in last.items() if row is not None}
     if taken.run.attempt > 1:
         cleaning.forget_orphans(leased)
     sizes = {source: row.bytes for source, row in last.items() if row is not None}
-    doing = Making(taken.run, leased, parents, sizes, _reporter(taken))
+    doing = Making(taken.run, leased, parents, sizes, _reporter(taken), reread=reread)
     for source in sources:
         if source.id in done:
             continue
         made = making.make(source, doing)
         _record(taken, leased, source, made)
-    point = _finish(taken, leased)
+    point = _finish(taken, leased, reread=reread)
     locking.lock_new(leased)
     return point
 
@@ -233,7 +236,7 @@ def _last(session: Session, source: Source, leased: leases.Leased) -> Snapshot |
     ).scalar_one_or_none()
 
 
-def _finish(taken: Taken, leased: leases.Leased) -> Point | None:
+def _finish(taken: Taken, leased: leases.Leased, *, reread: bool) -> Point | None:
     """Write the point and everything that follows from it, in one commit; None: try again."""
     now = taken.runtime.now()
     with taken.session() as session:
@@ -252,6 +255,10 @@ def _finish(taken: Taken, leased: leases.Leased) -> Point | None:
         state = RunState.FAILED if outcome is Outcome.FAILED else RunState.STORED
         if outcome is not Outcome.FAILED:
             followers.begin(session, point, stored_in=leased.site.row, now=now)
+            if reread:
+                seen = {"reread": str(run.id)}
+                repository = leased.site.row.id
+                healing.want(session, taken.tenant, repository, seen=seen, by=WORKER, now=now)
         values = {
             "ended_at": now,
             "owner": None,

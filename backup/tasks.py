@@ -12,6 +12,7 @@ from backup import (
     contents,
     copies,
     locking,
+    mending,
     planning,
     removal,
     rotation,
@@ -21,6 +22,7 @@ from backup import (
 from backup.models import (
     BackupRun,
     Copy,
+    Healing,
     Point,
     Proof,
     Removal,
@@ -29,6 +31,7 @@ from backup.models import (
 )
 from backup.states import (
     CopyState,
+    HealingState,
     ProofState,
     RemovalState,
     RepositoryState,
@@ -68,6 +71,12 @@ def copy(tenant: str, copy_id: str) -> None:
 def prove(tenant: str, proof_id: str) -> None:
     """Prove a copy."""
     verify.prove(runtime.current(), UUID(tenant), UUID(proof_id))
+
+
+@shared_task(name="backup.heal")
+def heal(tenant: str, healing_id: str) -> None:
+    """Mend a repository; the proofs and copies that it wants are rung for."""
+    mending.heal(runtime.current(), UUID(tenant), UUID(healing_id))
 
 
 @shared_task(name="backup.remove")
@@ -191,6 +200,7 @@ DUES = (
     Due(Copy, (CopyState.WAITING,), "backup.copy", Queue.COPY),
     Due(Proof, (ProofState.WAITING,), "backup.prove", Queue.VERIFY),
     Due(Rotation, (RotationState.WAITING,), "backup.rotate", Queue.REMOVAL),
+    Due(Healing, (HealingState.WAITING,), "backup.heal", Queue.VERIFY),
     Due(
         Removal,
         (RemovalState.PLANNED, RemovalState.FORGOTTEN),

@@ -106,6 +106,7 @@ class FaultProxy:
         self._stopped = threading.Event()
         self.fault: Fault | None = None
         self.requests = 0  # connections and requests that met a fault
+        self.answered = 0  # bytes that the region sent
 
     @property
     def endpoint(self) -> str:
@@ -187,6 +188,7 @@ class FaultProxy:
         passed = 0
         with suppress(OSError):
             while data := server.recv(65_536):
+                self.answered += len(data)
                 match self.fault:
                     case Delay(seconds):
                         self.requests += 1

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from backup import copies, removal, runs, tasks, verify
+from backup import copies, mending, removal, runs, tasks, verify
 from backup.repositories import Site
 from strongroom import lifecycle
 from strongroom import runtime as runtimes
@@ -31,6 +31,7 @@ WORK: dict[str, Callable[..., object]] = {
     "copy": copies.bring,
     "prove": verify.prove,
     "remove": removal.apply,
+    "heal": mending.heal,
 }
 
 

@@ -27,12 +27,13 @@ from web.commands import (
     restores,
     schedules,
     tenants,
+    undelete,
 )
 from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit),
+    *(drills, findings, restores, keys, kit, undelete),
 )
 
 

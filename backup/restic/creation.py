@@ -90,6 +90,12 @@ def read_config(store: Store, opened: Opened) -> Config:
     return found
 
 
+def sealed_config(master: SealKey, polynomial: int, random: Randomness = os.urandom) -> bytes:
+    """A new `config` for a repository that lost its own; only its id, which names a cache, differs."""
+    _check(polynomial)
+    return sealing.seal(master, config_json(Config(random(32).hex(), polynomial)), random(16))
+
+
 def _key(store: Store, password: MachinePassword, stamp: Stamp, random: Randomness) -> Opened:
     if next(iter(store.list("keys/")), None) is None:
         if "config" in store.list("config"):

@@ -144,6 +144,21 @@ def check(extent: CheckExtent) -> list[str]:
     return flags
 
 
+def repair_packs(ids: Sequence[str]) -> list[str]:
+    return ["repair", "packs", "--", *full_ids(ids)]
+
+
+def repair_snapshots(ids: Sequence[str], *, dry_run: bool) -> list[str]:
+    how = ["--dry-run", "--no-lock"] if dry_run else ["--forget"]
+    return ["repair", "snapshots", *how, "--", *full_ids(ids)]
+
+
+def cat(kind: str, name: str) -> list[str]:
+    """`kind` is index or snapshot."""
+    [full] = full_ids([name])
+    return ["cat", "--json", "--no-lock", "--", kind, full]
+
+
 def restore(order: RestoreOrder, *, include_file: Path | None, watched: bool) -> list[str]:
     flags = ["restore", "--json", "--no-lock", f"--target={order.target}"]
     flags += [f"--overwrite={order.overwrite}"]

@@ -185,6 +185,15 @@ class Store:
                 return
             more = {"ContinuationToken": answer["NextContinuationToken"]}
 
+    def top(self, prefix: str) -> Sequence[str]:
+        """What lies directly below, in one request: objects, and folders that end in "/"."""
+        with self._calling("list", prefix) as (client, bucket):
+            answer = client.list_objects_v2(
+                Bucket=bucket, Prefix=prefix, Delimiter="/", MaxKeys=self._page
+            )
+        folders = [found["Prefix"] for found in answer.get("CommonPrefixes", ())]
+        return [*(found["Key"] for found in answer.get("Contents", ())), *folders]
+
     def versions(self, prefix: str) -> Iterator[Version]:
         """Every version and delete marker, page by page; of one page versions come first."""
         more: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.bench import daily, drill, large, memory, throughput
+from tests.bench import daily, drill, healing, large, memory, throughput
 from tests.bench.pairs import Compared, Spread, machine
 from tests.bench.stand import GIB, Stand
 
@@ -168,12 +168,33 @@ def of_drill(stand: Stand, extent: Extent) -> Bar:
     )
 
 
+def of_healing(stand: Stand, extent: Extent) -> Bar:
+    beneath, elsewhere = (
+        healing.measure(stand, size=extent.folder, rot=rot) for rot in (False, True)
+    )
+    return Bar(
+        "healing",
+        f"One damaged pack of a repository of {extent.folder / GIB:g} GiB: what is read to heal it",
+        max(beneath.share, elsewhere.share),
+        0.1 if extent.folder >= GIB else None,  # a pack is a larger share of less
+        {},
+        notes={
+            "counted": "all bytes that both regions answered, from the first request to the end",
+            "stored_MB": elsewhere.stored / MB,
+            "the_pack_MB": elsewhere.pack / MB,
+            "from_an_earlier_version": beneath.to_json(),
+            "from_the_other_region": elsewhere.to_json(),
+        },
+    )
+
+
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
     "memory": of_memory,
     "queue": of_queue,
     "large": of_large,
     "drill": of_drill,
+    "healing": of_healing,
 }
 
 

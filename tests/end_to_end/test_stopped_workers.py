@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import update
 
-from backup import removal
+from backup import mending, removal
 from backup.models import Point, Repository, Snapshot
-from backup.states import RemovalState, RunState
+from backup.states import HealingState, RemovalState, RunState
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
+from tests.backup import harming
 from tests.backup.vaults import Vault, digest, removals, restored, set_policy, vault, vaults
 from tests.cast import add_folder, back_up, carry_out, fill, queue, rows_of, run_of
 from tests.workers import Doing, reap, until, working
@@ -140,3 +142,59 @@ def test_the_removals_of_a_stopped_host_say_that_they_wait(
     assert {(row.state, (row.blocked or {})["code"]) for row in waiting} == {
         (RemovalState.PLANNED, "repository-busy")
     }
+
+
+def test_a_host_stopped_in_mid_prune_removes_nothing_that_its_successor_needs(
+    runtime: Runtime, acme: Tenant, tmp_path: Path
+) -> None:
+    """Pruned, but not swept: the successor ends it, and stores what the woken one would sweep."""
+    add_folder(runtime, acme, tmp_path / "files")
+    back_up(runtime, acme)
+    was = digest(tmp_path / "files")
+    fill(tmp_path / "files", words="second")
+    back_up(runtime, acme)
+    set_policy(runtime, acme)
+    removal.review(runtime, acme.id)
+    held = vault(runtime, acme)
+    place = ("backup.acts:sweep", "before")
+    with working(runtime, Doing("remove", acme, held.site.row.id, at=place, lease=LEASE)) as worker:
+        worker.hear("reached")
+        worker.stop()
+        assert until(lambda: lease_is_over(held))
+        credentials_end(held)
+        assert removal.apply(runtime, acme.id, held.site.row.id) == 1
+        shutil.rmtree(tmp_path / "files")
+        fill(tmp_path / "files")  # as at first: its packs are stored again
+        third = back_up(runtime, acme)
+        worker.wake()
+        worker.go_on()
+        worker.hear("done")
+
+    assert held.is_clean()
+    assert restored(held, third, tmp_path / "back") == [was]
+
+
+def test_a_host_stopped_in_mid_heal_damages_nothing_when_it_wakes(
+    runtime: Runtime, acme: Tenant, tmp_path: Path
+) -> None:
+    add_folder(runtime, acme, tmp_path / "files")
+    point = back_up(runtime, acme)
+    held = vault(runtime, acme)
+    harming.in_data(held, rot=True)
+    row = harming.want(held, damaged=harming.damaged_packs(held))
+    place = ("backup.restic.repairs:repair_packs", "before")
+    with working(runtime, Doing("heal", acme, row.id, at=place, lease=LEASE)) as worker:
+        worker.hear("reached")
+        worker.stop()
+        assert until(lambda: lease_is_over(held))
+        assert until(lambda: [each.id for each in reap(runtime)] == [row.id])
+        assert mending.heal(runtime, acme.id, row.id) is None  # its rights to delete live on
+        credentials_end(held)
+        assert mending.heal(runtime, acme.id, row.id) is not None
+        worker.wake()
+        worker.go_on()
+        worker.hear("nothing")
+
+    assert harming.last(held).state is HealingState.HEALED
+    harming.is_as_it_was(held, acme)
+    assert restored(held, point, tmp_path / "back") == [digest(tmp_path / "files")]

@@ -160,6 +160,11 @@ FAILURES: Mapping[str, str] = {
     "snapshot-missing": N_("The region has no snapshot of it."),
     "not-swapped": N_("The restored data could not take its place; nothing was changed."),
     "unsafe-target": N_("The target is not safe to write to."),
+    "repository-not-opened": N_("The repository's key file is damaged; no version of it is whole."),
+    "repository-damaged": N_("Damage was seen; nothing is removed before it is mended."),
+    "not-healed": N_("Not everything could be mended; look at the open findings."),
+    "data-missing": N_("Some data are damaged here, and no region has them; see the finding."),
+    "data-lost": N_("Some paths were damaged in storage, and no region had them any more."),
     "path-not-in-point": N_("The point does not have this path."),
     "table-not-in-point": N_("The point does not have this table."),
 }

@@ -226,6 +226,7 @@ def upgrade() -> None:
         sa.Column("pruned_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("looked_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
