@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from backup import facts, findings, planning
+from backup import anomalies, facts, findings, planning
 from backup import policy as policies
 from backup.models import Copy, Hold, Point, PointSource, Policy, Snapshot, Source
 from backup.policy import EffectivePolicy
@@ -42,11 +42,12 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
         select(Point).where(Point.tenant_id == tenant, Point.id.in_(standing))
     ).scalars()
     parts = _parts(session, tenant, standing, zone)
+    wrong = anomalies.rejected(session, tenant)
     return Ledger(
         row=row,
         policy=policies.from_json(row.body),
         zone=zone,
-        points=tuple(_fact(point, parts.get(point.id, ())) for point in points),
+        points=tuple(_fact(point, parts.get(point.id, ()), wrong) for point in points),
         holds=tuple(holds_of(session, tenant, now=now)),
     )
 
@@ -67,15 +68,20 @@ def holds_of(session: Session, tenant: UUID, *, now: datetime) -> Sequence[facts
     ]
 
 
-def _fact(point: Point, parts: Sequence[facts.Part]) -> facts.Point:
+def _fact(point: Point, parts: Sequence[facts.Part], wrong: frozenset[UUID]) -> facts.Point:
+    """What a person rejected is no whole source any more, and its point no complete one: it
+    takes no slot from a good one and counts for no floor."""
+    spoiled = any(part.snapshot in wrong for part in parts)
     return facts.Point(
         id=point.id,
         number=point.number,
         kind=point.kind,
-        outcome=point.outcome,
+        outcome=Outcome.PARTIAL if spoiled else point.outcome,
         first_seen_at=point.first_seen_at,
         local_date=point.local_date,
-        parts=tuple(parts),
+        parts=tuple(
+            replace(part, whole=False) if part.snapshot in wrong else part for part in parts
+        ),
         pinned_until=point.pinned_until,
     )
 

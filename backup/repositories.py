@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from backup import rota
 from backup.keyfile import MachinePassword
 from backup.models import Repository
 from backup.restic.calls import Repository as ResticRepository
@@ -109,7 +110,10 @@ class Site:
 
 
 def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: datetime) -> None:
-    """Name repositories in the first open regions, so that the tenant has `count` of them."""
+    """Name repositories in the first open regions, so that the tenant has `count` of them.
+
+    Their turns to be proven are set, as the policy in force says.
+    """
     have = set(
         session.execute(
             select(Repository.region_id).where(Repository.tenant_id == tenant)
@@ -139,6 +143,8 @@ def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: dateti
         )
         session.add(row)
         record(session, row, old="", move=Move(by=by, at=now, reason=Reason("assigned")))
+    session.flush()
+    rota.begin(session, tenant, now=now)
 
 
 def of_tenant(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Region]]:

@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import cleaning, followers, leases, making, repositories
+from backup import anomalies, cleaning, followers, leases, making, repositories
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
 from backup.repositories import RepositoryBusy
@@ -246,6 +246,7 @@ def _finish(taken: Taken, leased: leases.Leased) -> Point | None:
         state = RunState.FAILED if outcome is Outcome.FAILED else RunState.STORED
         if outcome is not Outcome.FAILED:
             followers.begin(session, point, stored_in=leased.site.row, now=now)
+            anomalies.look(session, point, now=now)
         values = {
             "ended_at": now,
             "owner": None,

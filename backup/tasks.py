@@ -8,7 +8,7 @@ import structlog
 from celery import shared_task
 from sqlalchemy import select
 
-from backup import contents, copies, planning, removal, runs, verify
+from backup import contents, copies, planning, removal, rota, runs, verify
 from backup.models import BackupRun, Copy, Point, Proof, Removal
 from backup.states import CopyState, ProofState, RemovalState, RunState
 from strongroom import runtime
@@ -163,4 +163,4 @@ DUES = (
         leased=False,
     ),
 )
-PLANNERS: tuple[Planner, ...] = (planning.enqueue_due,)
+PLANNERS: tuple[Planner, ...] = (planning.enqueue_due, rota.plan)
