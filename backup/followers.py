@@ -9,19 +9,19 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from backup import placing, repositories
+from backup import placing, planning, repositories
 from backup import policy as policies
 from backup.models import (
     BackupRun,
     Copy,
     Point,
     PointSource,
-    Policy,
     Proof,
+    Removal,
     Repository,
     Snapshot,
 )
-from backup.states import CopyState, Level, ProofState
+from backup.states import CopyState, Level, ProofState, RemovalState
 from strongroom.actors import WORKER
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, record
@@ -79,14 +79,14 @@ def want_proof(session: Session, copy: Copy, *, now: datetime) -> None:
 
 
 def fresh_since(session: Session, tenant: UUID, *, now: datetime) -> datetime:
-    """What was read back since then counts as proven: the policy says how long that holds."""
-    body = session.execute(
-        select(Policy.body)
-        .where(Policy.tenant_id == tenant)
-        .order_by(Policy.version.desc())
-        .limit(1)
-    ).scalar_one()
-    return now - timedelta(days=policies.from_json(body).verification.data_every_days)
+    """What was read back since then counts as proven."""
+    return now - timedelta(days=read_every(session, tenant))
+
+
+def read_every(session: Session, tenant: UUID) -> int:
+    """Within how many days the tenant's policy has everything read back once."""
+    body = planning.current_policy(session, tenant).body
+    return policies.from_json(body).verification.data_every_days
 
 
 def snapshots_of(session: Session, point_id: UUID, repository_id: UUID) -> Sequence[Snapshot]:
@@ -108,11 +108,26 @@ def snapshots_of(session: Session, point_id: UUID, repository_id: UUID) -> Seque
 
 
 def missing_roots(session: Session, point_id: UUID, repository_id: UUID) -> Sequence[UUID]:
-    """Snapshots of the point that the repository does not have yet, by their first row's id."""
+    """Snapshots of the point that the repository does not have yet, by their first row's id.
+
+    A source that retention took out of the copy there is not missing.
+    """
     have = {each.origin_id or each.id for each in snapshots_of(session, point_id, repository_id)}
+    let_go = (
+        select(Removal.source_id)
+        .join(Copy, Copy.id == Removal.copy_id)
+        .where(
+            Copy.point_id == point_id,
+            Removal.repository_id == repository_id,
+            Removal.source_id.is_not(None),
+            Removal.state.in_([RemovalState.FORGOTTEN, RemovalState.GONE]),
+        )
+    )
     wanted = session.execute(
         select(PointSource.snapshot_id).where(
-            PointSource.point_id == point_id, PointSource.snapshot_id.is_not(None)
+            PointSource.point_id == point_id,
+            PointSource.snapshot_id.is_not(None),
+            PointSource.source_id.not_in(let_go),
         )
     ).scalars()
     return [root for root in dict.fromkeys(wanted) if root is not None and root not in have]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from backup import facts, findings, planning
+from backup import anomalies, facts, findings, planning
 from backup import policy as policies
 from backup.models import (
     Copy,
@@ -52,11 +52,12 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
     ).scalars()
     parts = _parts(session, tenant, standing, zone)
     locked = _locked(session, tenant, now=now)
+    wrong = anomalies.rejected(session, tenant)
     return Ledger(
         row=row,
         policy=policies.from_json(row.body),
         zone=zone,
-        points=tuple(_fact(point, parts.get(point.id, ()), locked) for point in points),
+        points=tuple(_fact(point, parts.get(point.id, ()), locked, wrong) for point in points),
         holds=tuple(holds_of(session, tenant, now=now)),
     )
 
@@ -96,17 +97,25 @@ def _locked(session: Session, tenant: UUID, *, now: datetime) -> dict[UUID, date
 
 
 def _fact(
-    point: Point, parts: Sequence[facts.Part], locked: Mapping[UUID, datetime]
+    point: Point,
+    parts: Sequence[facts.Part],
+    locked: Mapping[UUID, datetime],
+    wrong: frozenset[UUID],
 ) -> facts.Point:
+    """What a person rejected is no whole source any more, and its point no complete one: it
+    takes no slot from a good one and counts for no floor."""
+    spoiled = any(part.snapshot in wrong for part in parts)
     ends = [locked[part.snapshot] for part in parts if part.snapshot in locked]
     return facts.Point(
         id=point.id,
         number=point.number,
         kind=point.kind,
-        outcome=point.outcome,
+        outcome=Outcome.PARTIAL if spoiled else point.outcome,
         first_seen_at=point.first_seen_at,
         local_date=point.local_date,
-        parts=tuple(parts),
+        parts=tuple(
+            replace(part, whole=False) if part.snapshot in wrong else part for part in parts
+        ),
         pinned_until=point.pinned_until,
         locked_until=max(ends, default=None),
     )

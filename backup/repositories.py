@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backup import placement, placing
+from backup import placement, placing, rota
 from backup.keyfile import MachinePassword
 from backup.models import Repository
 from backup.restic.calls import Repository as ResticRepository
@@ -121,7 +121,8 @@ class Site:
 def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: datetime) -> None:
     """Name repositories so that the tenant has `count` in regions that keep its policy's rules.
 
-    Regions that it has already come first. Raises TooFewRegions.
+    Regions that it has already come first; the turns of all to be proven are set, as the policy in
+    force says. Raises TooFewRegions.
     """
     have = set(
         session.execute(
@@ -146,6 +147,8 @@ def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: dateti
         )
         session.add(row)
         record(session, row, old="", move=Move(by=by, at=now, reason=Reason("assigned")))
+    session.flush()
+    rota.begin(session, tenant, now=now)
 
 
 def of_tenant(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Region]]:

@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import cleaning, followers, healing, leases, locking, making, repositories
+from backup import anomalies, cleaning, followers, healing, leases, locking, making, repositories
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
 from backup.placing import RegionNotAllowed
@@ -259,6 +259,7 @@ def _finish(taken: Taken, leased: leases.Leased, *, reread: bool) -> Point | Non
                 seen = {"reread": str(run.id)}
                 repository = leased.site.row.id
                 healing.want(session, taken.tenant, repository, seen=seen, by=WORKER, now=now)
+            anomalies.look(session, point, now=now)
         values = {
             "ended_at": now,
             "owner": None,

@@ -15,6 +15,7 @@ from backup import (
     mending,
     planning,
     removal,
+    rota,
     rotation,
     runs,
     verify,
@@ -217,4 +218,4 @@ DUES = (
         leased=False,
     ),
 )
-PLANNERS: tuple[Planner, ...] = (planning.enqueue_due,)
+PLANNERS: tuple[Planner, ...] = (planning.enqueue_due, rota.plan)

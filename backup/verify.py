@@ -1,48 +1,54 @@
 """Stage 3: prove a copy. Checked is structure; verified means that data was read back.
 
-A proof of the data reads every pack of the repository that was not read within the time the policy
-sets for reading everything once: a pack's name is its SHA-256, so that reading and hashing it
-proves it. Packs read within that time count with the date of that reading; a pack that was found
-damaged is read each time, and the proof of a full run reads them all. Structure is what restic's own check makes sure of: indexes,
-snapshots and trees are whole, and every pack they name is there.
+    structure  restic's own check: indexes, snapshots and trees are whole, every pack is there
+    data       that, and every pack is read that was not read within the time the policy sets
+    share      by rota: the packs whose turn it is are read; structure has a turn of its own
+
+A pack's name is its SHA-256, so that reading and hashing it proves it. Packs read within that time
+count with the date of that reading; a pack that was found damaged is read each time. The proof of
+a full run reads them all, and so does one that a person asks for. What was looked at is the whole
+repository, so all snapshots that lay there are dated: `docs/decisions/verified-by-reading.md`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
-from backup import followers, leases, repositories
+from backup import followers, healing, holdings, keyfile, leases, rota, scrub
+from backup.founding import Within
+from backup.holdings import Holdings
+from backup.keyfile import KeyFileError
+from backup.leases import Leased
 from backup.making import failure_of
-from backup.models import BackupRun, Copy, Pack, Proof, Snapshot
+from backup.models import BackupRun, Copy, Proof, Snapshot
 from backup.repositories import RepositoryBusy, Site
-from backup.restic import commands
+from backup.restic import commands, creation
+from backup.restic.errors import ResticError
 from backup.restic.flags import CheckExtent
-from backup.states import Level, ProofState
+from backup.states import CopyState, Level, ProofState
 from strongroom import owner
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
-from strongroom.ids import new_id
 from strongroom.keeper import Held
 from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
-from strongroom.program import Stopped
 from strongroom.runtime import Runtime
-from strongroom.storage import Act, Missing, ObjectInfo, Store
+from strongroom.storage import Act, Missing
 
 CHECK_SECONDS = 6 * 3600.0
 BUSY_PAUSE = timedelta(seconds=5)
-ATTEMPTS = 8
+WORKED = "worker"  # who asks for the proof of a new copy
+DEEP = (Level.DATA, Level.SHARE)  # these read packs
 
 log = structlog.get_logger(__name__)
 
@@ -55,9 +61,15 @@ class Found:
     packs_read: int = 0
     bytes_read: int = 0
     oldest_read: datetime | None = None  # of all packs, those read earlier included
-    damaged: tuple[str, ...] = ()  # packs that do not hash to their name
+    damaged: tuple[str, ...] = ()  # packs that do not hash to their name, or are gone
     errors: tuple[str, ...] = ()  # what the check of the structure said
     missing: bool = False  # a snapshot of the copy is not there; the others are none the worse
+    snapshots: tuple[UUID, ...] = ()  # those that lay there: what the proof is about
+
+    def with_packs(self, read: Found) -> Found:
+        """What was seen of the structure, and then of the packs."""
+        damaged = tuple(dict.fromkeys((*self.damaged, *read.damaged)))
+        return replace(read, ok=self.ok and read.ok, damaged=damaged, errors=self.errors)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,109 +103,112 @@ def prove(runtime: Runtime, tenant: UUID, proof_id: UUID) -> Proof | None:
 
 
 def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
-    began = time.monotonic()
-    with leases.leased(runtime, copy.tenant_id, copy.repository_id, adding=False) as leased:
-        report = commands.check(
-            leased.site.restic(Act.READ), leased.here(seconds=CHECK_SECONDS), CheckExtent()
-        )
-    found = Found(ok=report.ok, errors=report.messages)
-    if not _is_whole(runtime, copy):
-        found = Found(ok=False, errors=("a snapshot of this copy is missing",), missing=True)
-    if found.ok and proof.level is Level.DATA:
-        site = repositories.site(runtime, copy.tenant_id, copy.repository_id)
-        found = read_packs(site, held, since=_fresh_since(runtime, copy))
-    _record(runtime, proof, held, found, seconds=time.monotonic() - began)
+    since, began = runtime.now(), time.monotonic()
+    with leases.leased(
+        runtime, copy.tenant_id, copy.repository_id, adding=False, damaged=True
+    ) as leased:
+        there = holdings.take(leased)
+        found = _structure(leased, proof, copy, there)
+    if proof.level in DEEP and not found.missing:  # after other damage too: healing wants to know
+        wanted = _to_read(runtime, proof, copy, there)
+        found = found.with_packs(read_packs(leased.site, held, there, wanted))
+    _record(runtime, proof, held, found, since=since, seconds=time.monotonic() - began)
     return proof
 
 
+def _structure(leased: Leased, proof: Proof, copy: Copy, there: Holdings) -> Found:
+    """Under the lease: whether all is there that should be, and hangs together."""
+    if not _is_whole(leased.site.runtime, copy):
+        return Found(ok=False, errors=("a snapshot of this copy is missing",), missing=True)
+    errors, damaged = there.errors, there.missing
+    if there.missing:
+        errors += (f"{len(there.missing)} packs that were read before are gone",)
+    if not errors and proof.level is not Level.SHARE:
+        errors, damaged = _checked(leased)
+    return Found(ok=not errors, damaged=damaged, errors=errors, snapshots=there.snapshots)
+
+
+def _checked(leased: Leased) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What restic finds wrong, and in which packs.
+
+    Raises its error if it cannot tell, and we see no damage either.
+    """
+    opened = leased.site.restic(Act.READ)
+    try:
+        report = commands.check(opened, leased.here(seconds=CHECK_SECONDS), CheckExtent())
+    except ResticError as error:
+        closed = _why_closed(leased)
+        if closed is None:
+            raise
+        log.warning("a repository does not open", error=error.message)
+        return (closed,), ()
+    if report.ok:
+        return (), ()
+    return report.messages or ("restic found errors",), report.broken_packs
+
+
+def _why_closed(leased: Leased) -> str | None:
+    """Why the repository cannot be opened with our password, looked at without restic.
+
+    None when it can be. Raises StorageError when the region does not answer.
+    """
+    within = Within(leased.store, leased.site.prefix)
+    try:
+        creation.read_config(within, keyfile.open_repository(within, leased.site.password))
+    except KeyFileError as error:
+        return error.message
+    except Missing as error:
+        return f"config is not there: {error.message}"
+    return None
+
+
 def _is_whole(runtime: Runtime, copy: Copy) -> bool:
+    """A copy that retention let go since leaves the rest of the repository to be proven."""
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
+        if session.get_one(Copy, copy.id).state is CopyState.REMOVED:
+            return True
         return followers.is_whole(session, copy.point_id, copy.repository_id)
 
 
-def _fresh_since(runtime: Runtime, copy: Copy) -> datetime:
-    """Packs read before this are read again: all of them for a full run."""
+def _to_read(runtime: Runtime, proof: Proof, copy: Copy, there: Holdings) -> Mapping[str, int]:
+    now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         run = session.get_one(BackupRun, copy.point_id)
-        fresh = followers.fresh_since(session, copy.tenant_id, now=runtime.now())
-    return max(fresh, run.started_at or fresh) if run.full else fresh
+        days = followers.read_every(session, copy.tenant_id)
+    if proof.level is Level.SHARE:
+        day = rota.day_of(copy.repository_id, now)
+        return there.share(day, every_days=days, now=now)
+    if proof.asked_by not in (WORKED, rota.ASKED_BY):
+        return there.packs
+    fresh = now - timedelta(days=days)
+    return there.unread_since(max(fresh, run.started_at or fresh) if run.full else fresh)
 
 
-def read_packs(site: Site, held: Held | None = None, *, since: datetime) -> Found:
-    """Read and hash every pack not found whole since then, and note each as it is done."""
-    store = site.store(Act.READ)
-    known = {name: pack for name, pack in _known(site).items() if pack.whole}
-    listed = list(store.list(site.prefix + "data/"))
-    new = [each for each in listed if not _is_fresh(known.get(_name(each)), since)]
-    damaged: list[str] = []
-    for each in new:
-        if held is not None and held.is_lost:
-            raise Stopped("The proof's lease was lost; it is tried again.")
-        whole = _read(store, each)
-        if whole is None:
-            continue
-        _note(site, each, whole=whole)
-        if not whole:
-            damaged.append(_name(each))
-    read = {_name(each) for each in new}
-    earlier = [known[_name(each)].read_at for each in listed if _name(each) not in read]
+def read_packs(site: Site, held: Held, there: Holdings, wanted: Mapping[str, int]) -> Found:
+    """Read what is wanted of what is there. What vanished meanwhile was pruned, or is damage."""
+    read = scrub.read(site, wanted, held=held)
+    pruned = holdings.went_by_us(site, read.vanished)
+    damaged = [*read.damaged, *(name for name in read.vanished if name not in pruned)]
     return Found(
         ok=not damaged,
-        packs_read=len(new),
-        bytes_read=sum(each.size for each in new),
-        oldest_read=min(earlier, default=site.runtime.now()),
+        packs_read=read.packs,
+        bytes_read=read.bytes,
+        oldest_read=there.oldest(read.at, gone=pruned),
         damaged=tuple(damaged),
+        snapshots=there.snapshots,
     )
 
 
-def _is_fresh(pack: Pack | None, since: datetime) -> bool:
-    return pack is not None and pack.read_at > since
-
-
-def _read(store: Store, pack: ObjectInfo) -> bool | None:
-    """Whether the pack hashes to its name; None when it was pruned meanwhile."""
-    digest = hashlib.sha256()
-    try:
-        for chunk in store.stream(pack.key):
-            digest.update(chunk)
-    except Missing:
-        return None
-    return digest.hexdigest() == _name(pack)
-
-
-def _name(pack: ObjectInfo) -> str:
-    return pack.key.rpartition("/")[2]
-
-
-def _known(site: Site) -> dict[str, Pack]:
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        rows = session.execute(select(Pack).where(Pack.repository_id == site.row.id)).scalars()
-        return {row.name: row for row in rows}
-
-
-def _note(site: Site, pack: ObjectInfo, *, whole: bool) -> None:
-    now = site.runtime.now()
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        session.execute(
-            insert(Pack)
-            .values(
-                id=new_id(),
-                tenant_id=site.row.tenant_id,
-                repository_id=site.row.id,
-                name=_name(pack),
-                bytes=pack.size,
-                read_at=now,
-                whole=whole,
-            )
-            .on_conflict_do_update(
-                index_elements=["tenant_id", "repository_id", "name"],
-                set_={"read_at": now, "whole": whole},
-            )
-        )
-
-
-def _record(runtime: Runtime, proof: Proof, held: Held, found: Found, *, seconds: float) -> None:
-    """A good proof dates the snapshots of its copy; damage undates all of the repository's."""
+def _record(
+    runtime: Runtime,
+    proof: Proof,
+    held: Held,
+    found: Found,
+    *,
+    since: datetime,
+    seconds: float,
+) -> None:
+    """The end of a proof, and what follows from it for the repository's snapshots."""
     now = runtime.now()
     values = {
         "ended_at": now,
@@ -209,21 +224,48 @@ def _record(runtime: Runtime, proof: Proof, held: Held, found: Found, *, seconds
     with runtime.database.session(Role.WORKER, tenant=proof.tenant_id) as session:
         advance(session, session.get_one(Proof, proof.id), state, move)
         copy = session.get_one(Copy, proof.copy_id)
-        mine: Sequence[Snapshot] = followers.snapshots_of(
-            session, copy.point_id, copy.repository_id
-        )
         if found.ok:
-            dates: dict[str, Any] = {"checked_at": now}
-            if proof.level is Level.DATA:
-                dates["verified_at"] = now
-            ids = [each.id for each in mine]
-            session.execute(update(Snapshot).where(Snapshot.id.in_(ids)).values(**dates))
-        elif not found.missing:
+            if not _refuted(session, copy.repository_id, since):
+                _date(session, proof.level, found, now=now)
+            rota.passed(session, copy.repository_id, proof.level, now=now)
+            return
+        if not found.missing:
             session.execute(
                 update(Snapshot)
                 .where(Snapshot.repository_id == copy.repository_id)
                 .values(checked_at=None, verified_at=None)
             )
+        seen = {
+            "damaged": list(found.damaged),
+            "errors": list(found.errors),
+            "proof": str(proof.id),
+        }
+        healing.want(session, copy.tenant_id, copy.repository_id, seen=seen, by=WORKER, now=now)
+
+
+def _refuted(session: Session, repository: UUID, since: datetime) -> bool:
+    """Whether another proof there failed meanwhile: it may have seen what we passed over."""
+    found = session.execute(
+        select(Proof.id)
+        .join(Copy, Copy.id == Proof.copy_id)
+        .where(
+            Copy.repository_id == repository,
+            Proof.state == ProofState.FAILED,
+            Proof.ended_at >= since,
+        )
+        .limit(1)
+    )
+    return found.first() is not None
+
+
+def _date(session: Session, level: Level, found: Found, *, now: datetime) -> None:
+    """Date the snapshots that lay there: verified as of the oldest reading of any pack."""
+    these = update(Snapshot).where(Snapshot.id.in_(found.snapshots))
+    if level is not Level.SHARE:
+        session.execute(these.values(checked_at=now))
+    if level in DEEP and found.oldest_read is not None:
+        whole = these.where(Snapshot.checked_at.is_not(None))
+        session.execute(whole.values(verified_at=found.oldest_read))
 
 
 def _again(runtime: Runtime, proof: Proof, held: Held, error: StrongroomError) -> None:

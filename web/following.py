@@ -141,7 +141,10 @@ def _has_trouble(copy: Copy) -> bool:
 def prove(
     platform: Runtime, tenant: Tenant, point: Point, *, level: Level, region: str | None
 ) -> list[UUID]:
-    """Ask for a proof of each stored copy of the point. Raises NotFound if there is none."""
+    """Ask for a proof of each stored copy of the point. Raises NotFound if there is none.
+
+    Asked for by a person, a proof of the data reads all of it, however lately it was read.
+    """
     now = platform.now()
     with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         rows = session.execute(
@@ -163,6 +166,7 @@ def prove(
                 copy_id=copy.id,
                 level=level,
                 state=ProofState.WAITING,
+                asked_by=str(me()),
                 due_at=now,
             )
             session.add(proof)

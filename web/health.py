@@ -15,8 +15,20 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, exists, func, literal, select, true, tuple_, union_all
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.orm import Session, aliased
 
 from backup import schedule
 from backup.models import (
@@ -37,6 +49,7 @@ from backup.models import (
 from backup.states import (
     CopyState,
     HealingState,
+    Level,
     Outcome,
     ProofState,
     RemovalState,
@@ -309,13 +322,7 @@ def _first_stored() -> Any:
 
 def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention, int]]:
     """What is in a state it should not stay in, by tenant and code."""
-    later = Proof.__table__.alias("later")
-    mended = exists().where(
-        later.c.tenant_id == Proof.tenant_id,
-        later.c.copy_id == Proof.copy_id,
-        later.c.state == ProofState.PASSED,
-        later.c.ended_at > Proof.ended_at,
-    )
+    mended = _proven_since()
     stored = exists().where(
         Copy.tenant_id == Proof.tenant_id,
         Copy.id == Proof.copy_id,
@@ -354,6 +361,25 @@ def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention
         of_tenant = found.setdefault(tenant_id, {})
         of_tenant[Attention(code)] = of_tenant.get(Attention(code), 0) + count
     return found
+
+
+def _proven_since() -> Any:
+    """A proof looks at a whole repository: a later one there of the level, or of all data, counts."""
+    later, theirs, mine = aliased(Proof), aliased(Copy), aliased(Copy)
+    return (
+        select(later.id)
+        .join(theirs, and_(theirs.tenant_id == later.tenant_id, theirs.id == later.copy_id))
+        .join(mine, and_(mine.tenant_id == theirs.tenant_id, mine.id == Proof.copy_id))
+        .where(
+            later.tenant_id == Proof.tenant_id,
+            mine.repository_id == theirs.repository_id,
+            later.state == ProofState.PASSED,
+            later.ended_at > Proof.ended_at,
+            or_(later.level == Proof.level, later.level == Level.DATA),
+        )
+        .correlate(Proof)
+        .exists()
+    )
 
 
 def _last(kind: Any) -> Any:

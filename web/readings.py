@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from backup import catalogue, expiry, ledger
+from backup import anomalies, catalogue, expiry, ledger
 from backup import retention as retaining
 from backup.catalogue import CataloguePath, CatalogueVersion
 from backup.models import (
@@ -45,8 +45,10 @@ def points(platform: Runtime, tenant: Tenant, *, everything: bool = False) -> li
             select(Point).where(Point.tenant_id == tenant.id).order_by(Point.number.desc())
         ).scalars()
         copies = _copies(session, tenant.id)
+        marked = _marked(session, tenant.id)
         return [
             _point(row, copies.get(row.id, []), ends.get(row.id))
+            | {"marked": marked.get(row.id, [])}
             for row in rows
             if everything or row.id in ends
         ]
@@ -62,6 +64,7 @@ def point(platform: Runtime, tenant: Tenant, point_id: UUID) -> dict[str, Any]:
             .join(Source, Source.id == PointSource.source_id)
             .where(PointSource.point_id == point_id)
         )
+        found["marked"] = _marked(session, tenant.id).get(row.id, [])
         found["sources"] = [
             {
                 "name": part.name,
@@ -282,6 +285,20 @@ def _copies(session: Session, tenant: UUID) -> dict[UUID, list[dict[str, Any]]]:
                 "failure": copy.failure,
             }
         )
+    return found
+
+
+def _marked(session: Session, tenant: UUID) -> dict[UUID, list[str]]:
+    """By point, the codes of what looked wrong about it and nobody accepted."""
+    odd = anomalies.marked(session, tenant)
+    rows = session.execute(
+        select(PointSource.point_id, PointSource.snapshot_id).where(
+            PointSource.tenant_id == tenant, PointSource.snapshot_id.in_(list(odd))
+        )
+    )
+    found: dict[UUID, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.point_id, []).extend(odd[row.snapshot_id])
     return found
 
 

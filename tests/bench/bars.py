@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.bench import daily, drill, healing, large, memory, throughput
+from tests.bench import daily, drill, healing, large, memory, scrub, throughput
 from tests.bench.pairs import Compared, Spread, machine
 from tests.bench.stand import GIB, Stand
 
 MB = 1000 * 1000
+SCRUB_WALL, SCRUB_CPU = 1 / 1.5, 0.5  # of what `restic check --read-data` takes
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,31 @@ def of_healing(stand: Stand, extent: Extent) -> Bar:
     )
 
 
+def of_scrub(stand: Stand, extent: Extent) -> Bar:
+    found = scrub.measure(stand, pairs=extent.pairs, size=extent.folder)
+    wall, cpu = found.wall.ratio.median, found.cpu.ratio.median
+    return Bar(
+        "scrub",
+        f"Reading {found.bytes / GIB:.2f} GiB of packs back, against `restic check --read-data`: "
+        "the worse of wall time by 2/3 and CPU by half",
+        max(wall / SCRUB_WALL, cpu / SCRUB_CPU),
+        1.0,
+        {
+            **_rows(found.wall, "seconds"),
+            "ours, seconds of CPU": found.cpu.ours,
+            "plain restic, seconds of CPU": found.cpu.plain,
+            "ratio of CPU of each pair": found.cpu.ratio,
+        },
+        len(found.wall.pairs),
+        {
+            "times_the_bytes_a_second_of_restic": 1 / wall,
+            "part_of_the_CPU_of_restic": cpu,
+            "packs": found.packs,
+            "memory_beside_idle_MB": found.memory / MB,
+        },
+    )
+
+
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
     "memory": of_memory,
@@ -195,6 +221,7 @@ ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "large": of_large,
     "drill": of_drill,
     "healing": of_healing,
+    "scrub": of_scrub,
 }
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from backup.models import Copy, Proof, Repository
-from backup.states import CopyState, ProofState, RepositoryState, Trigger
+from backup.models import Copy, Point, Proof, Repository
+from backup.states import CopyState, Level, ProofState, RepositoryState, Trigger
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from tests.cast import FakeClock, add_folder, back_up, carry_out, queue
+from tests.backup.proving import prove
+from tests.backup.vaults import B, vault
+from tests.cast import FakeClock, add_folder, back_up, carry_out, queue, rows_of
 from web import health, readings
 from web.health import Attention, Counts, Health
 
@@ -85,6 +87,26 @@ def test_a_failed_proof_needs_attention_until_the_copy_is_proven_again(
     clock.forward(hours=20)
 
     assert codes(runtime, stored) == [Attention.PROOFS_FAILED]
+
+
+@pytest.mark.parametrize(
+    ("level", "needs"), [(Level.STRUCTURE, True), (Level.SHARE, False), (Level.DATA, False)]
+)
+def test_a_failed_share_is_made_good_by_what_reads_packs_in_its_region(
+    runtime: Runtime, stored: Tenant, level: Level, needs: bool
+) -> None:
+    """By a proof of any copy there; one of the structure alone says nothing of it."""
+    held = vault(runtime, stored)
+    [first] = rows_of(runtime, stored, Point)
+    proof = prove(held, first, Level.SHARE)
+    with runtime.database.session(Role.OPERATOR, tenant=stored.id) as session:
+        session.execute(update(Proof).where(Proof.id == proof.id).values(state=ProofState.FAILED))
+    second = back_up(runtime, stored)
+
+    prove(vault(runtime, stored, B), second, level)
+    assert codes(runtime, stored) == [Attention.PROOFS_FAILED]
+    prove(held, second, level)
+    assert codes(runtime, stored) == ([Attention.PROOFS_FAILED] if needs else [])
 
 
 def test_a_waiting_copy_counts_once_it_has_failed_to_come(runtime: Runtime, stored: Tenant) -> None:

@@ -65,13 +65,18 @@ def backup(
 def points(slug: str, everything: bool, home: Path | None, as_json: bool) -> None:
     """Restore points, the newest first, with copies, proofs and expiry.
 
+    A point is marked when it looks wrong, until somebody accepts it (`strongroom finding list`).
+
     Example: strongroom points acme
     """
     platform = connect(home)
     found = readings.points(platform, onboarding.named(platform, slug), everything=everything)
     Screen(as_json).table(
         found,
-        ["point", "taken (UTC)", "is", "why", "size", "new", "copies", "restored", "expires"],
+        [
+            *("point", "taken (UTC)", "is", "why", "size", "new", "copies", "restored", "expires"),
+            "marked",
+        ],
         [
             [
                 f["number"],
@@ -83,6 +88,7 @@ def points(slug: str, everything: bool, home: Path | None, as_json: bool) -> Non
                 ", ".join(_copy(copy) for copy in f["copies"]),
                 max((when(copy["restored_at"])[:10] for copy in f["copies"]), default=""),
                 f["expires"] or f["kept_by"],
+                ", ".join(f["marked"]),
             ]
             for f in found
         ],
@@ -115,7 +121,7 @@ def verify(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Prove copies of a point now. Exit 1 if a proof fails.
+    """Prove copies of a point now, reading all of its region's data. Exit 1 if a proof fails.
 
     Example: strongroom verify acme --region region-b
     """
@@ -133,7 +139,7 @@ def verify(
         found,
         ["region", "level", "is", "seconds", "read", "found"],
         [
-            [f["region"], f["level"], f["state"], f["seconds"], size(f["bytes"]), f["found"]]
+            [f["region"], f["level"], f["state"], f["seconds"], size(f["bytes"]), _found(f)]
             for f in found
         ],
     )
@@ -141,6 +147,18 @@ def verify(
         click.get_current_context().exit(1)
     if any(each["state"] != "passed" for each in found):
         click.get_current_context().exit(Incomplete.exit_code)
+
+
+def _found(proof: dict[str, Any]) -> str:
+    """What a proof saw, in words."""
+    seen = proof["found"] or {}
+    if "packs_read" not in seen:  # it could not be carried out yet
+        return str(seen.get("message", ""))
+    said = [f"{len(seen['damaged'])} packs damaged or gone"] if seen["damaged"] else []
+    said += seen["errors"][:3]
+    if not said and seen["packs_read"]:
+        said.append(f"{seen['packs_read']} packs read, all whole")
+    return "; ".join(said)
 
 
 @click.command()

@@ -237,6 +237,14 @@ KINDS: Mapping[str, str] = {
     "postgres": N_("PostgreSQL database"),
     "directory": N_("folder"),
 }
+MARKS: Mapping[str, str] = {
+    "anomaly-source-empty": N_("suddenly empty"),
+    "anomaly-table-empty": N_("a table suddenly empty"),
+    "anomaly-rows-down": N_("nearly all rows gone"),
+    "anomaly-files-down": N_("nearly all files gone"),
+    "anomaly-all-changed": N_("nearly everything changed at once"),
+    "anomaly-size": N_("size far from usual"),
+}
 TABLES: Mapping[str, Mapping[str, str]] = {
     "trouble": TROUBLES,
     "failure": FAILURES,
@@ -247,6 +255,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "work": WORK,
     "phase": PHASES,
     "kind": KINDS,
+    "mark": MARKS,
 }
 
 
