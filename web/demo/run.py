@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +17,23 @@ from restore.models import Restore
 from restore.requests import Wish
 from restore.states import Destination, RestoreState
 from strongroom import program
-from strongroom.actors import Actor, ActorKind
 from strongroom.db import Role
 from strongroom.errors import Refused, StrongroomError
 from strongroom.program import Command
-from strongroom.runtime import Runtime
 from strongroom.stack import home as homes
 from strongroom.stack import quarters
 from tenants import exit_kit, onboarding, sourcing
-from tenants.models import Tenant
 from tenants.onboarding import NewTenant
 from web import following
 from web import stack as stacks
 from web.demo import customers as customer_server
-from web.demo import fingerprint, things
+from web.demo import fingerprint, things, troubles
 from web.demo.fingerprint import Fingerprint
+from web.demo.stage import DEMO, PATIENCE, Demo, Key
 from web.demo.steps import Record, Seen, require
 from web.demo.things import DatabaseThing, FolderThing, Thing
 from web.output import Screen, size
 from web.session import connect
-
-DEMO = Actor(ActorKind.OPERATOR, "demo")
-PATIENCE = 300.0
-Key = tuple[str, str]  # tenant's slug, source's name
-
-
-@dataclass
-class Demo:
-    """What the steps hand on to each other."""
-
-    home: Path
-    screen: Screen
-    record: Record
-    platform: Runtime
-    running: stacks.Running
-    things: list[Thing] = field(default_factory=list)
-    tenants: dict[str, Tenant] = field(default_factory=dict)
-    before: dict[Key, Fingerprint] = field(default_factory=dict)
-    points: dict[str, Point] = field(default_factory=dict)
-
-    def key(self, thing: Thing) -> Key:
-        return thing.sample.slug, thing.name
 
 
 def run(home: Path, screen: Screen) -> Record:
@@ -254,6 +229,9 @@ STEPS: Sequence[tuple[str, Callable[[Demo], Seen]]] = (
     ("Undo a restore, and undo that", undo_one),
     ("Back up again after a day", back_up_again),
     ("Lose a region, restore from the other", lose_a_region),
+    ("Rehearse every restore", troubles.rehearse),
+    ("Damage a pack, find and mend it", troubles.heal),
+    ("Wipe a bucket, bring it back", troubles.wipe),
     ("Leave with the exit kit", leave),
 )
 
