@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import followers, leases, repositories
+from backup import followers, leases, point_records, repositories
 from backup.founding import Within
 from backup.making import failure_of
 from backup.models import Copy, Repository, Snapshot
@@ -73,6 +73,7 @@ def _bring(runtime: Runtime, copy: Copy, held: Held) -> None:
         if roots:
             source, ids = _source(runtime, copy, list(roots))
             _copy(copy, held, target, (source, ids))
+        point_records.write(target.site, copy.point_id)
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         row = session.get_one(Copy, copy.id)

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, census, founding, repositories
+from backup import acts, census, founding, key_records, repositories
 from backup.models import Act, Repository
 from backup.repositories import RepositoryBusy, Site
 from backup.restic.calls import Repository as ResticRepository
@@ -81,7 +81,7 @@ def leased(runtime: Runtime, tenant: UUID, repository_id: UUID) -> Iterator[Leas
 
 
 def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
-    row = founding.make(site, held) if site.row.key_hint is None else site.row
+    row = _founded(site, held) if site.row.key_hint is None else site.row
     site = Site(site.runtime, row, site.region, site.password)
     store = Store(site.region.address(), rights)
     leased = Leased(site, held, site.restic_with(rights), store)
@@ -89,6 +89,16 @@ def _ready(site: Site, held: Held, act: Act, rights: Credentials) -> Leased:
     if row.unclean:
         founding.tidy(site, held, but=act.id)
     return leased
+
+
+def _founded(site: Site, held: Held) -> Repository:
+    """What opens the repository lies beside it before anything is stored in it."""
+    row = founding.make(site, held)
+    try:
+        key_records.refresh(site.runtime, row.tenant_id, row.id)
+    except StrongroomError as error:  # a platform without a record key goes on; upkeep writes it
+        log.warning("a repository has no record yet", repository=str(row.id), error=error.message)
+    return row
 
 
 def _closed(leased: Leased, act: Act) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import cleaning, followers, leases, making, repositories
+from backup import cleaning, followers, leases, making, point_records, repositories
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
 from backup.repositories import RepositoryBusy
@@ -106,6 +106,8 @@ def _make(taken: Taken) -> Point:
         try:
             with leases.leased(taken.runtime, taken.tenant, row.id) as leased:
                 made = _make_here(taken, leased)
+                if made is not None and made.outcome is not Outcome.FAILED:
+                    point_records.write(leased.site, made.id)
             if made is None:
                 raise SourcesFailed("Some sources failed in a way that may pass; tried again soon.")
             return made

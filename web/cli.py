@@ -17,11 +17,13 @@ import structlog
 from web import failing
 from web.commands import (
     backups,
+    escrow,
     findings,
     health,
     kit,
     operate,
     plans,
+    recover,
     regions,
     restores,
     schedules,
@@ -29,7 +31,21 @@ from web.commands import (
 )
 from web.output import Screen
 
-GROUPS = (operate, health, plans, regions, tenants, schedules, backups, findings, restores, kit)
+GROUPS = (
+    operate,
+    health,
+    plans,
+    recover,
+    regions,
+    tenants,
+    schedules,
+    backups,
+    findings,
+    restores,
+    kit,
+    escrow,
+    recover,
+)
 
 
 class Edge(click.Group):

@@ -14,12 +14,15 @@ from celery.signals import worker_process_init
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
-from strongroom import program, runtime
+from strongroom import control_restores, program, runtime
+from strongroom.db import Role
 from strongroom.dispatch import Dispatcher
 from strongroom.settings import Settings
 from strongroom.worker import Queue
 from web import parts
 from web.app import create_app
+from web.upkeep import ROUND_SECONDS as UPKEEP_SECONDS
+from web.upkeep import Upkeep
 
 ROUND_SECONDS = 1.0
 CHILD_MEMORY_KIB = 400_000  # a worker process above this is replaced after its task
@@ -32,6 +35,7 @@ def dispatcher(settings: Settings) -> None:
     """Go round until SIGTERM; one second between two rounds that found nothing."""
     stop = _stop_event()
     made = parts.make_runtime(settings)
+    control_restores.require_finished(made.database.engine(Role.DISPATCHER))
     going = Dispatcher(
         database=made.database,
         app=made.app,
@@ -46,6 +50,18 @@ def dispatcher(settings: Settings) -> None:
         stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
 
 
+def upkeep(settings: Settings) -> None:
+    """Dumps of the control database, escrow wraps and records, until SIGTERM."""
+    stop = _stop_event()
+    made = parts.make_runtime(settings)
+    control_restores.require_finished(made.database.engine(Role.WORKER))
+    going = Upkeep(made)
+    log.info("the upkeep runs", process=os.getpid())
+    while not stop.is_set():
+        going.round()
+        stop.wait(UPKEEP_SECONDS)
+
+
 def worker(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> None:
     """Serve these queues until SIGTERM; each process of the pool has a runtime of its own."""
 
@@ -54,7 +70,10 @@ def worker(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> 
         runtime.use(parts.make_runtime(settings))
 
     worker_process_init.connect(begin, weak=False)
-    app = parts.make_runtime(settings).app
+    made = parts.make_runtime(settings)
+    control_restores.require_finished(made.database.engine(Role.WORKER))
+    made.database.close()  # the processes of the pool have connections of their own
+    app = made.app
     app.worker_main(
         [
             "worker",
