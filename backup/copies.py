@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import followers, lags, leases, locking, probing, repositories
+from backup import followers, lags, leases, locking, point_records, probing, repositories
 from backup.founding import Within
 from backup.making import failure_of
 from backup.models import Copy, Repository, Snapshot
@@ -76,6 +76,7 @@ def _bring(runtime: Runtime, copy: Copy, held: Held) -> None:
             source, ids = _source(runtime, copy, list(roots))
             _copy(copy, held, target, (source, ids))
             locking.lock_new(target)
+        point_records.write(target.site, copy.point_id)
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         row = session.get_one(Copy, copy.id)

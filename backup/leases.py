@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, census, founding, placing, probing, repositories
+from backup import acts, census, founding, key_records, placing, probing, repositories
 from backup.models import Act, Repository
 from backup.repositories import RepositoryBusy, Site
 from backup.restic.calls import Repository as ResticRepository
@@ -103,12 +103,22 @@ def _ready(site: Site, held: Held, act: Act, rights: Credentials, *, tidy: bool)
     census.take(site, store)
     if tidy:
         probing.require(site, store)
-    row = founding.make(site, held) if site.row.key_hint is None else site.row
+    row = _founded(site, held) if site.row.key_hint is None else site.row
     site = Site(site.runtime, row, site.region, site.password)
     leased = Leased(site, held, rights, store, act.id)
     if row.unclean and tidy:
         founding.tidy(site, held, but=act.id)
     return leased
+
+
+def _founded(site: Site, held: Held) -> Repository:
+    """What opens the repository lies beside it before anything is stored in it."""
+    row = founding.make(site, held)
+    try:
+        key_records.refresh(site.runtime, row.tenant_id, row.id)
+    except StrongroomError as error:  # a platform without a record key goes on; upkeep writes it
+        log.warning("a repository has no record yet", repository=str(row.id), error=error.message)
+    return row
 
 
 def _closed(leased: Leased, act: Act) -> bool:

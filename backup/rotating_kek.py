@@ -10,6 +10,7 @@ Until `retired` the old versions open what they wrapped, so any crash leaves eve
 
 from __future__ import annotations
 
+from backup import key_records
 from backup.rotating import Going
 from strongroom.errors import StrongroomError
 from strongroom.secrets_at_rest import resting_below, versions
@@ -27,6 +28,7 @@ def carry_out(going: Going) -> None:
     version = _newer(going)
     _rewrap(going, version)
     vault, tenant = going.runtime.vault, going.row.tenant_id
+    key_records.renew(going.runtime, tenant)  # they carry wraps too, and are to open afterwards
     with going.session() as session:
         left = vault.retire(session, tenant, below=version)
         if left:

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from sqlalchemy import update
 
-from backup import acts, keyfile, repositories
+from backup import acts, key_records, keyfile, repositories
 from backup.founding import Within
 from backup.keyfile import MachinePassword, Stamp, WrongPassword
 from backup.leases import Leased, leased
@@ -43,6 +43,8 @@ def carry_out(going: Going) -> None:
             staged = _stage(going, ready)
             _change(going, ready, staged)
             going.refresh()
+        # The record beside the repository opens it if all else is lost: by the new password first.
+        key_records.renew(going.runtime, going.row.tenant_id, going.row.repository_id)
         _remove_old(going, ready, str(going.report["key_file"]))
     with going.session() as session:
         erased = going.runtime.vault.erase_before(

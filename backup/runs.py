@@ -13,7 +13,17 @@ from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import anomalies, cleaning, followers, healing, leases, locking, making, repositories
+from backup import (
+    anomalies,
+    cleaning,
+    followers,
+    healing,
+    leases,
+    locking,
+    making,
+    point_records,
+    repositories,
+)
 from backup.making import Made, Making, failure_of
 from backup.models import BackupRun, Point, PointSource, Snapshot, Source
 from backup.placing import RegionNotAllowed
@@ -110,6 +120,8 @@ def _make(taken: Taken) -> Point:
         try:
             with leases.leased(taken.runtime, taken.tenant, row.id) as leased:
                 made = _make_here(taken, leased)
+                if made is not None and made.outcome is not Outcome.FAILED:
+                    point_records.write(leased.site, made.id)
             if made is None:
                 raise SourcesFailed("Some sources failed in a way that may pass; tried again soon.")
             return made

@@ -17,12 +17,14 @@ from web import failing, logs
 from web.commands import (
     backups,
     drills,
+    escrow,
     findings,
     health,
     keys,
     kit,
     operate,
     plans,
+    recover,
     regions,
     restores,
     schedules,
@@ -33,7 +35,7 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit, undelete),
+    *(drills, findings, restores, keys, kit, undelete, escrow, recover),
 )
 
 

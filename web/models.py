@@ -2,6 +2,7 @@
 
 import backup.catalogue
 import backup.models
+import backup.record_rows
 import restore.models
 import strongroom.control_dumps
 import strongroom.escrow

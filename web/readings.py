@@ -29,7 +29,7 @@ from strongroom.errors import BadValue, NotFound
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from web import health
+from web import health, upkeep
 
 FOUND_MOST = 1000
 
@@ -208,7 +208,13 @@ def status(platform: Runtime) -> dict[str, Any]:
         counts = health.count_points(session, [each.id for each in everybody])
     found = [_standing(each, counts.get(each.id, health.Counts())) for each in everybody]
     attention = [each for each in found if each["attention"]]
-    return {"ok": not attention, "tenants": found, "attention": len(attention)}
+    own = list(upkeep.standing(platform).attention)
+    return {
+        "ok": not attention and not own,
+        "tenants": found,
+        "attention": len(attention),
+        "platform": own,  # codes of what is wrong with its own second way to the backups
+    }
 
 
 def _standing(tenant: health.Health, counts: health.Counts) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import insert
 
 from strongroom import clock, schema, settings
+from strongroom.control_restores import RecoveryUnfinished
 from strongroom.db import Database, Role
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
@@ -26,7 +28,7 @@ from strongroom.regions import Region, RegionState
 from strongroom.stack import ports
 from strongroom.stack.children import Child
 from strongroom.stack.embedded import Embedded
-from strongroom.stack.home import find_stack
+from strongroom.stack.home import RECOVERING, find_stack
 from tenants import plans
 from web import working
 from web.demo.customers import Customers
@@ -61,6 +63,7 @@ def running(wanted: Wanted) -> Iterator[Running]:
     require_restic(settings.restic_program())
     if wanted.port is not None:
         require_free(wanted.port)
+    _require_recovered(wanted.home)
     stack = Embedded(wanted.home, regions=wanted.regions)
     with stack:
         known = settings.from_stack(find_stack(stack.path))
@@ -73,6 +76,15 @@ def running(wanted: Wanted) -> Iterator[Running]:
         web = f"http://localhost:{port}"
         stack.publish(web=web)
         yield Running(stack.path, web, stack, customers)
+
+
+def _require_recovered(home: Path) -> None:
+    """Before the database is made: a recovery may have been killed earlier than that."""
+    if os.path.lexists(home / RECOVERING):  # false also where we may not look: `prepare` says so
+        raise RecoveryUnfinished(
+            f"A recovery into {home} was begun and has not ended, so nothing is started. Run the "
+            "same `strongroom recover` again; it goes on where it was."
+        )
 
 
 class NoRestic(StrongroomError):
@@ -154,6 +166,7 @@ def processes(home: Path, *, port: int, concurrency: int) -> list[Child]:
         _child("dispatcher", working.argv("dispatcher", home=home)),
         _child("worker", working.argv("worker", *backup, *many, home=home)),
         _child("worker-restore", working.argv("worker", "--queue", "restore", home=home)),
+        _child("upkeep", working.argv("upkeep", home=home)),
         _child("web", [*web, "--port", str(port), "--home", str(home)], page=port),
     ]
 

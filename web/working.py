@@ -1,4 +1,4 @@
-"""Dispatcher and workers: `python -m web.working serve worker --queue backup …`.
+"""Dispatcher, workers and upkeep: `python -m web.working serve worker --queue backup …`.
 
 A program of its own, so that what runs for months and in numbers holds neither pages nor command
 line in memory: a third of what a worker would use. `strongroom serve` becomes this program.
@@ -21,7 +21,8 @@ from typing import Any
 import structlog
 from celery.signals import worker_process_init
 
-from strongroom import program, runtime
+from strongroom import control_restores, program, runtime
+from strongroom.db import Role
 from strongroom.dispatch import Dispatcher
 from strongroom.errors import StrongroomError
 from strongroom.settings import Settings
@@ -47,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     reader = argparse.ArgumentParser(prog="web.working")
     parts_of_it = reader.add_subparsers(required=True).add_parser("serve")
     kinds = parts_of_it.add_subparsers(dest="part", required=True)
-    for name in ("dispatcher", "worker"):
+    for name in ("dispatcher", "worker", "upkeep"):
         kind = kinds.add_parser(name)
         kind.add_argument("--home", type=Path)
         if name == "worker":
@@ -60,10 +61,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except StrongroomError as error:
         print(error.message, file=sys.stderr)
         return error.exit_code
-    if told.part == "dispatcher":
-        dispatch(settings)
-        return 0
-    return work(settings, told.queue, concurrency=told.concurrency)
+    if told.part == "worker":
+        return work(settings, told.queue, concurrency=told.concurrency)
+    {"dispatcher": dispatch, "upkeep": keep_up}[told.part](settings)
+    return 0
 
 
 def dispatch(settings: Settings) -> None:
@@ -71,6 +72,7 @@ def dispatch(settings: Settings) -> None:
     stop = _stop_event()
     made = parts.make_runtime(settings)
     runtime.use(made)  # planners ask for settings
+    control_restores.require_finished(made.database.engine(Role.DISPATCHER))
     going = Dispatcher(
         database=made.database,
         app=made.app,
@@ -93,7 +95,10 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
         runtime.use(parts.make_runtime(settings))
 
     worker_process_init.connect(begin, weak=False)
-    worker = parts.make_runtime(settings).app.Worker(
+    made = parts.make_runtime(settings)
+    control_restores.require_finished(made.database.engine(Role.WORKER))
+    made.database.close()  # the processes of the pool have connections of their own
+    worker = made.app.Worker(
         queues=[queue.value for queue in queues],
         concurrency=concurrency,
         max_memory_per_child=CHILD_MEMORY_KIB,
@@ -107,6 +112,20 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def keep_up(settings: Settings) -> None:
+    """Dumps of the control database, escrow wraps and records, until SIGTERM."""
+    from web import upkeep
+
+    stop = _stop_event()
+    made = parts.make_runtime(settings)
+    control_restores.require_finished(made.database.engine(Role.WORKER))
+    going = upkeep.Upkeep(made)
+    log.info("the upkeep runs", process=os.getpid())
+    while not stop.is_set():
+        going.round()
+        stop.wait(upkeep.ROUND_SECONDS)
 
 
 def _stop_event() -> threading.Event:

@@ -102,13 +102,18 @@ def refers(column: str, table: str) -> ForeignKeyConstraint:
 
 
 class Role(enum.StrEnum):
-    """The database roles; none of them but the migrator owns anything."""
+    """The database roles; none of them but the migrator owns anything.
+
+    The dumper alone bypasses row-level security, and may only read: its URL belongs to the process
+    that dumps the control database (`strongroom serve upkeep`) and to no other.
+    """
 
     MIGRATOR = "migrator"
     WEB = "web"
     WORKER = "worker"
     DISPATCHER = "dispatcher"
     OPERATOR = "operator"
+    DUMPER = "dumper"
 
 
 class AnotherTenant(StrongroomError):

@@ -66,6 +66,6 @@ def _require_roles(url: str) -> None:
     if missing:
         raise RolesMissing(
             f"The database has no role {', '.join(missing)}. Create each with LOGIN, NOSUPERUSER and "
-            "NOBYPASSRLS, then run `strongroom migrate` again.",
+            "NOBYPASSRLS (the dumper alone with BYPASSRLS), then run `strongroom migrate` again.",
             roles=missing,
         )

@@ -50,6 +50,7 @@ class Act(StrEnum):
     SWEEP = "sweep"  # remove listed object versions for good
     HEAL = "heal"  # repair: replace indexes and snapshots, and the packs that are named
     KIT = "kit"  # of an exit kit: all that stock restic does to read, its locks included
+    RECORD = "record"  # read and write signed records and sealed dumps, which end in these words
     LOCK = "lock"  # set and extend Object Lock
 
 
@@ -125,6 +126,8 @@ def _statements(objects: str, act: Act) -> list[Statement]:
         case Act.SWEEP:
             actions = [DELETE_VERSION, "s3:AbortMultipartUpload", GET_RETENTION]
             return [_allow(actions, everything)]
+        case Act.RECORD:
+            return [_allow([GET, PUT], below("*.json", "*.sealed"))]
         case Act.LOCK:
             return [_allow([GET_RETENTION, PUT_RETENTION], everything)]
 

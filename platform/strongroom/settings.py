@@ -18,6 +18,7 @@ from strongroom import key_service
 from strongroom.db import Role
 from strongroom.errors import BadValue
 from strongroom.key_service import KeyService
+from strongroom.stack.home import RECORD_KEY
 from strongroom.storage import Credentials
 
 
@@ -42,6 +43,7 @@ class Settings:
     shift: timedelta = timedelta(0)
     web: str = "http://127.0.0.1:8080"  # where the pages are
     restic: str = "restic"  # the program; one beside our Python wins over PATH
+    record_key: str = field(default="", repr=False)  # signs the records in the buckets
     small_bytes: int = 64 * 1024 * 1024  # up to here a tenant's stages run in one task
     drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
 
@@ -63,6 +65,7 @@ def from_stack(stack: Mapping[str, Any]) -> Settings:
         shift=_shift(home),
         web=stack.get("web", ""),
         restic=restic_program(),
+        record_key=_secret(home / "secrets" / RECORD_KEY),
     )
 
 
@@ -83,6 +86,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
         restic=restic_program(),
         drills_a_day=reader.count("DRILLS_A_DAY"),
+        record_key=reader.text("RECORD_KEY", default=""),
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -140,6 +144,11 @@ class _Reader:
                 '{"region name": {"access_key": "…", "secret_key": "…"}}.'
             )
             return {}
+
+
+def _secret(path: Path) -> str:
+    """What the file of an embedded stack's secret holds; nothing where there is none."""
+    return path.read_text() if path.exists() else ""
 
 
 def restic_program() -> str:

@@ -39,6 +39,8 @@ def status(home: Path | None, as_json: bool) -> None:
     if found["ok"]:
         screen.say(f"All {len(found['tenants'])} tenants are protected.")
         return
+    for code in found["platform"]:
+        screen.say(f"The platform itself: {code}. See `strongroom escrow status`.")
     screen.say(f"{found['attention']} of {len(found['tenants'])} tenants need attention.")
     click.get_current_context().exit(Incomplete.exit_code)
 

@@ -92,6 +92,18 @@ def dispatcher(home: Path | None, as_json: bool) -> None:
 
 
 @serve.command()
+@common
+def upkeep(home: Path | None, as_json: bool) -> None:
+    """Keeps dumps of the control database, escrow wraps and signed records. One is enough.
+
+    It alone needs STRONGROOM_DATABASE_URL_DUMPER.
+
+    Example: strongroom serve upkeep
+    """
+    _become("upkeep", home=home)
+
+
+@serve.command()
 @click.option(
     "--queue",
     "queues",

@@ -101,6 +101,7 @@ FAILURES: Mapping[str, str] = {
     "source-too-much": N_("The source holds more tables and objects than can be listed."),
     "source-empty": N_("The folder is empty; see whether it is mounted."),
     "program-line-too-long": N_("A program printed a line without end."),
+    "recovered": N_("The platform was recovered meanwhile; ask for it again."),
     "snapshot-vanished": N_("A snapshot vanished from the region; it is brought again."),
     "source-sign-in-refused": N_("The database refused the user or the password."),
     "source-no-database": N_("There is no such database."),

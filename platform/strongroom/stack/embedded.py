@@ -6,8 +6,10 @@ Lock, PostgreSQL, Valkey, regions, `stack.json`, and then what the caller adds t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -70,7 +72,10 @@ class Embedded:
             undo.callback(self.children.stop)
             self.postgres = Postgres(self.home, account=self._account)
             self.valkey = Valkey(self.home)
-            self.regions = [self._make_region(self.home, name) for name in self._names]
+            self.home.secret(homes.RECORD_KEY, size=32)
+            self.regions = outside(self.home) or [
+                self._make_region(self.home, name) for name in self._names
+            ]
             for region in self.regions:
                 undo.callback(region.stop)
                 region.launch()
@@ -112,6 +117,41 @@ class Embedded:
     def _database(self, role: Role) -> str:
         """As SQLAlchemy wants it."""
         return self.postgres.url(role).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A region that somebody else runs: nothing is started, nothing is stopped."""
+
+    entry: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.entry["name"]
+
+    def launch(self) -> None:
+        return
+
+    def start(self) -> None:
+        return
+
+    def stop(self) -> None:
+        return
+
+    def alive(self) -> bool:
+        return True
+
+    def published(self) -> Mapping[str, str]:
+        return self.entry
+
+
+def outside(home: Home) -> list[RegionService]:
+    """The regions that the home's `regions.json` names, as stack.json would publish them."""
+    path = home.path / homes.REGIONS
+    if not path.exists():
+        return []
+    entries: list[dict[str, str]] = json.loads(path.read_text())
+    return [Outside(entry) for entry in entries]
 
 
 def make_seaweed(home: Home, name: str) -> Seaweed:

@@ -29,6 +29,9 @@ from strongroom.errors import BadValue, NotFound, StrongroomError
 from strongroom.stack import files, processes
 
 STACK = "stack.json"
+RECORD_KEY = "record-key"  # the secret that signs the records in the buckets
+RECOVERING = "recovering"  # there while a recovery into this home was begun and has not ended
+REGIONS = "regions.json"  # of a home whose regions are not its own
 LEAST_FREE = 256 * 1024 * 1024  # bytes; below that a start would only end half-way
 LOCK_PATIENCE = 2.0  # seconds in which an `up` that is just ending may let go
 
@@ -87,12 +90,12 @@ class Home:
     def stack(self) -> Path:
         return self.path / STACK
 
-    def secret(self, name: str) -> str:
-        """A random secret of this home, made when first asked for; hexadecimal."""
+    def secret(self, name: str, *, size: int = 24) -> str:
+        """A random secret of this home, so many bytes, made when first asked for; hexadecimal."""
         path = self.path / "secrets" / name
         files.make_private(path.parent)
         if not path.exists():
-            files.write(path, secrets.token_hex(24).encode())
+            files.write(path, secrets.token_hex(size).encode())
         with _readable(self.path):
             return path.read_text()
 

@@ -96,12 +96,14 @@ class Postgres:
         with cluster.connect() as connection:
             passwords = {role: self._home.secret(f"postgres-{role}") for role in Role}
             for role, password in passwords.items():
-                make_role(connection, role, password)
+                make_role(connection, role, password, bypass_rls=role is Role.DUMPER)
             make_database(connection, DATABASE, owner=Role.MIGRATOR, users=Role)
             _close_to_public(connection, "postgres")
 
 
-def make_role(connection: psycopg.Connection[Any], role: str, password: str) -> None:
+def make_role(
+    connection: psycopg.Connection[Any], role: str, password: str, *, bypass_rls: bool = False
+) -> None:
     """A role that may log in and nothing else; one that is there gets these rights and password.
 
     The server only ever sees the verifier, so that the password can be in no log of its.
@@ -112,10 +114,11 @@ def make_role(connection: psycopg.Connection[Any], role: str, password: str) -> 
     ).decode()
     connection.execute(
         sql.SQL(
-            "{verb} ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE "
+            "{verb} ROLE {role} LOGIN NOSUPERUSER {bypass} NOCREATEDB NOCREATEROLE "
             "NOREPLICATION PASSWORD {verifier}"
         ).format(
             verb=sql.SQL("ALTER" if known else "CREATE"),
+            bypass=sql.SQL("BYPASSRLS" if bypass_rls else "NOBYPASSRLS"),
             role=sql.Identifier(role),
             verifier=sql.Literal(verifier),
         )

@@ -172,6 +172,31 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "key_records",
+        sa.Column("region_id", sa.Uuid(), nullable=False),
+        sa.Column("subject_id", sa.Uuid(), nullable=False),
+        sa.Column("serial", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("written_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("checked_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["region_id"], ["regions.id"], name=op.f("fk_key_records_region_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_key_records_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_records")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_key_records_tenant_id_id")),
+        sa.UniqueConstraint(
+            "tenant_id",
+            "region_id",
+            "subject_id",
+            name=op.f("uq_key_records_tenant_id_region_id_subject_id"),
+        ),
+    )
+    op.create_table(
         "holds",
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -1397,6 +1422,7 @@ TENANT_TABLES = {
     "findings": "select, insert, update",
     "healings": "select, insert, update",
     "holds": "select, insert, update",
+    "key_records": "select, insert, update, delete",
     "object_locks": "select, insert, update, delete",
     "packs": "select, insert, update, delete",
     "point_sources": "select, insert, update",
@@ -1451,6 +1477,11 @@ def isolate() -> None:
     op.execute("grant insert, update on escrow_keys, control_dumps to operator")
     op.execute("grant insert, update on control_dumps to worker")
     op.execute("grant insert on tombstones to worker, operator")
+    # Row-level security does not hold the dumper; this is all that it may do.
+    op.execute("grant usage on schema public to dumper")
+    op.execute("grant select on all tables in schema public to dumper")
+    op.execute("grant select on all sequences in schema public to dumper")
+    op.execute("alter default privileges in schema public grant select on tables to dumper")
     for table, rights in TENANT_TABLES.items():
         op.execute(f"alter table {table} enable row level security")
         op.execute(f"alter table {table} force row level security")
