@@ -197,9 +197,9 @@ def _folder(trial: Trial) -> Tried:
         here = trial.origin.here(seconds=FOLDER_SECONDS)
         if trial.snapshot.bytes > SMALL_BYTES:
             here = replace(here, processors=PROCESSORS_OF_LARGE)
-        report = commands.restore(
-            trial.origin.opened(), here, RestoreOrder(trial.origin.restic_id, data)
-        )
+        # Without any cache each folder would be a request; this one is empty, and thrown away.
+        opened = replace(trial.origin.opened(), cache=private / "cache")
+        report = commands.restore(opened, here, RestoreOrder(trial.origin.restic_id, data))
         with trial.runtime.database.session(Role.WORKER, tenant=trial.part.tenant_id) as session:
             seen = likeness.compare(session, trial.source.id, trial.point.number, data)
     found = Tried(

@@ -4,6 +4,7 @@ import backup.catalogue
 import backup.models
 import backup.record_rows
 import restore.models
+import strongroom.buried
 import strongroom.control_dumps
 import strongroom.escrow
 import strongroom.lifecycle

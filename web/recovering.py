@@ -33,7 +33,7 @@ from backup.models import BackupRun, Point, Repository
 from restore import calming as restores
 from restore.models import Restore
 from strongroom import control_restores, records, rescue, schema, settings
-from strongroom.control_dumps import Tombstone
+from strongroom.buried import Tombstone
 from strongroom.control_restores import Progress
 from strongroom.db import Role
 from strongroom.errors import StrongroomError

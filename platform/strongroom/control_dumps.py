@@ -67,15 +67,6 @@ class ControlDump(Base):
     removed_at: Mapped[datetime | None]
 
 
-class Tombstone(Base):
-    """A tenant that was destroyed: whatever is brought back from a dump, this one is not."""
-
-    __tablename__ = "tombstones"
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # the tenant's
-    destroyed_at: Mapped[datetime]
-
-
 class DumpFailed(StrongroomError):
     """pg_dump did not end well; its words are in the message."""
 

@@ -22,7 +22,7 @@ from typing import Literal
 from sqlalchemy import Select, UniqueConstraint, delete, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from strongroom.control_dumps import Tombstone
+from strongroom.buried import Tombstone
 from strongroom.db import Base, OfTenant
 from strongroom.errors import NotFound
 from strongroom.keys import (

@@ -16,7 +16,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from strongroom import reaching, records
-from strongroom.control_dumps import PREFIX, Tombstone
+from strongroom.buried import Tombstone
+from strongroom.control_dumps import PREFIX
 from strongroom.db import Role
 from strongroom.errors import Incomplete, StrongroomError
 from strongroom.regions import Region

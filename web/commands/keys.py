@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from backup import rotation
 from backup.models import Repository, Rotation
 from backup.states import RotationKind, RotationState
-from strongroom.control_dumps import Tombstone
+from strongroom.buried import Tombstone
 from strongroom.db import Role
 from strongroom.errors import Incomplete, NotFound
 from strongroom.keys import KeyProvider, KeyState, KeyStatus, KeyUnreachable, NotOffered
