@@ -17,9 +17,9 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from backup import healing, probing, strangers
-from backup.models import Copy, PointSource, Snapshot
+from backup.models import Act, Copy, PointSource, Removal, Snapshot
 from backup.repositories import Site
-from backup.states import CopyState
+from backup.states import ActKind, CopyState, RemovalState
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.lifecycle import Move, Reason, advance
@@ -61,8 +61,11 @@ def take(site: Site, store: Store) -> int:
             session.execute(update(Snapshot).where(Snapshot.id.in_(lost)).values(**values))
             _want_again(session, site, lost, now=now)
             log.error("snapshots vanished", repository=str(site.row.id), count=len(lost))
-            seen = {"snapshots": [row.restic_id for row in rows if row.id in set(lost)]}
-            healing.want(session, site.row.tenant_id, site.row.id, seen=seen, by=WORKER, now=now)
+            taken = [row.restic_id for row in rows if row.id in set(lost)]
+            taken = [name for name in taken if name not in _let_go(session, site)]
+            if taken:
+                of, seen = (site.row.tenant_id, site.row.id), {"snapshots": taken}
+                healing.want(session, *of, seen=seen, by=WORKER, now=now)
         vanished = session.execute(select(Snapshot).where(Snapshot.id.in_(gone))) if gone else None
         missing = vanished.scalars().all() if vanished is not None else ()
         odd = bool(unknown or missing) or strangers.has_open(session, site)
@@ -70,6 +73,22 @@ def take(site: Site, store: Store) -> int:
         strangers.report_snapshots(site, unknown, missing)
     strangers.look_if_due(site, store)
     return len(lost)
+
+
+def _let_go(session: Session, site: Site) -> set[str]:
+    """Snapshots that a removal of ours was just forgetting when its worker was lost."""
+    under_way = session.execute(
+        select(Removal.id).where(
+            Removal.repository_id == site.row.id,
+            Removal.state.in_([RemovalState.PLANNED, RemovalState.FORGOTTEN]),
+        )
+    ).first()
+    if under_way is None:
+        return set()
+    acts = session.execute(
+        select(Act.keys).where(Act.repository_id == site.row.id, Act.kind == ActKind.FORGET)
+    ).scalars()
+    return {key.removeprefix("snapshots/") for keys in acts for key in keys}
 
 
 def compare(

@@ -141,12 +141,15 @@ def password_of(body: Body) -> Wrapped:
 def secret_json(session: Session, tenant: UUID, subject: UUID, purpose: str) -> dict[str, Any]:
     """A secret in use, as a record carries it: wrapped as in its row, with its escrow wraps."""
     row = session.execute(
-        select(Secret).where(
+        select(Secret)
+        .where(
             Secret.tenant_id == tenant,
             Secret.subject_id == subject,
             Secret.purpose == purpose,
             Secret.pending.is_(False),
         )
+        .order_by(Secret.generation.desc())
+        .limit(1)
     ).scalar_one_or_none()
     if row is None:
         return {}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from strongroom import closed_view
 from strongroom.closed_view import View
@@ -112,6 +112,11 @@ class Finished:
     stdout: str
     stderr: str
     seconds: float
+
+
+def become(argv: Sequence[str]) -> NoReturn:
+    """Go on as another program of ours: same process, same environment, nothing of this one left."""
+    os.execv(argv[0], list(argv))  # noqa: S606 - no shell
 
 
 def run(

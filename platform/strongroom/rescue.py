@@ -35,9 +35,12 @@ def rewrap(
 ) -> None:
     """See that each secret of the tenant opens with the key store of now; else by its escrow wrap."""
     rows = session.execute(
-        select(Secret).where(Secret.tenant_id == tenant, Secret.pending.is_(False))
+        select(Secret)
+        .where(Secret.tenant_id == tenant, Secret.pending.is_(False))
+        .order_by(Secret.generation)  # of each secret the newest is left
     ).scalars()
-    for row in list(rows):
+    newest = {(row.subject_id, row.purpose): row for row in rows}
+    for row in newest.values():
         context = row.context
         if opens(session, vault, context):
             counted.by_key_store += 1

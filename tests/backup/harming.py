@@ -6,6 +6,7 @@ with `rot=True` nothing lies beneath, as when the storage itself loses bytes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 from backup import copies, healing, mending, verify
@@ -138,8 +139,9 @@ DAMAGE: Mapping[str, Callable[..., None]] = {
 
 def damaged_packs(held: Vault) -> list[str]:
     """As a proof of the data, or a scrub, would name them."""
-    found = verify.read_packs(held.site, since=held.runtime.now())
-    return list(found.damaged)
+    listed = held.store.list(held.prefix + "data/")
+    packs = {each.key.rpartition("/")[2]: held.store.get(each.key) for each in listed}
+    return [name for name, data in packs.items() if hashlib.sha256(data).hexdigest() != name]
 
 
 def want(held: Vault, **seen: object) -> Healing:

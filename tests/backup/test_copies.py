@@ -98,7 +98,7 @@ def test_what_an_attempt_brought_to_another_region_is_made_anew_in_this_one(
     fill(tmp_path / "more", words="more")
     run_id = queue(runtime, acme)
 
-    def goes_away(*_: object) -> None:
+    def goes_away(*_: object, **__: object) -> None:
         monkeypatch.undo()
         raise StorageError("The region is gone.")
 

@@ -272,7 +272,7 @@ def break_off_before_the_end(
     """A run whose source is recorded and whose end failed; gives what finishes it."""
     run_id = queue(runtime, tenant)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise StorageError("The end of the run was not reached.")
 
     with patch.context() as inner:
@@ -305,7 +305,10 @@ def test_a_foreign_change_freezes_the_repository_and_is_never_swept(
 
     let_go(runtime, acme)
 
-    assert held.row.state is RepositoryState.FROZEN
+    if harm == "delete a snapshot":  # seen before anything else: it is mended first
+        assert blocked_by(held, acme) == {"repository-damaged"}
+    else:
+        assert held.row.state is RepositoryState.FROZEN
     assert key in {each.key for each in held.left_over()}
     assert {row.state for row in removals(runtime, acme) if row.repository_id == held.row.id} == {
         RemovalState.PLANNED
@@ -359,8 +362,13 @@ def test_a_foreign_delete_after_the_forget_stops_the_prune_that_resumes(
 
     removal.apply(runtime, acme.id, held.row.id)
 
-    assert held.row.state is RepositoryState.FROZEN
+    assert blocked_by(held, acme) == {"repository-damaged"}
     assert held.packs() == packs
+
+
+def blocked_by(held: Vault, tenant: Tenant) -> set[str]:
+    mine = [row for row in removals(held.runtime, tenant) if row.repository_id == held.row.id]
+    return {row.blocked["code"] for row in mine if row.blocked}
 
 
 def stop_before_the_prune(runtime: Runtime, tenant: Tenant, patch: pytest.MonkeyPatch) -> None:

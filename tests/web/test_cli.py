@@ -29,11 +29,11 @@ def commands(group: click.Group = main, above: tuple[str, ...] = ()) -> Iterator
 
 COMMANDS = list(commands())
 PROMISED = """
-up, demo, doctor, status, plan list, plan apply, plan show, region list, region add, region
-check, tenant list, tenant add, tenant show, tenant plan, source list, source add, source test,
-source remove, backup, points, verify, drill, browse, find, diff, restore, undo, restores list,
-key rotate, key status, restores cancel, retention preview, hold place, hold release, hold list,
-kit export, schedule
+up, demo, doctor, status, plan list, plan apply, plan show, region list, region add,
+region check, tenant list, tenant add, tenant show, tenant plan, source list, source add,
+source test, source remove, backup, points, verify, drill, browse, find, diff, restore, undo,
+restores list, key rotate, key status, restores cancel, retention preview, hold place,
+hold release, hold list, kit export, schedule
 """
 
 

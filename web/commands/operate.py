@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from strongroom import schema
+from strongroom import program, schema
 from strongroom.db import Role
 from strongroom.errors import StrongroomError
 from strongroom.worker import Queue
@@ -125,8 +124,7 @@ def worker(home: Path | None, as_json: bool, queues: tuple[str, ...], concurrenc
 def _become(part: str, *options: str, home: Path | None) -> NoReturn:
     """The same process, without the command line in memory; what is missing is said before."""
     find_settings(home)
-    program, *words = working.argv(part, *options, home=home)
-    os.execv(program, [program, *words])  # noqa: S606 - our own program, no shell
+    program.become(working.argv(part, *options, home=home))
 
 
 @serve.command()
