@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from backup import inventory, removal, tasks
+from backup import inventory, mending, removal, tasks
+from backup.models import Healing
 from backup.restic import commands
-from backup.states import RemovalState, RepositoryState
+from backup.states import HealingState, RemovalState, RepositoryState
 from backup.undelete import plan, undelete
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
@@ -28,7 +29,7 @@ from tests.backup.vaults import (
     snapshots_of,
     vault,
 )
-from tests.cast import ADA, add_folder, back_up, fill
+from tests.cast import ADA, add_folder, back_up, fill, rows_of
 from tests.web.command_line import sit_down
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -132,6 +133,8 @@ def test_forgotten_points_do_not_come_back_to_life(
     assert not gone & held.snapshot_ids()
     is_whole_again(held, [(second, digest(tmp_path / "files"))], tmp_path)
     wait_until(until)
+    for each in rows_of(runtime, acme, Healing, Healing.state == HealingState.WAITING):
+        mending.heal(runtime, acme.id, each.id)  # the wipe was seen, and is looked at once more
     assert removal.apply(runtime, acme.id, held.site.row.id) == 1
     assert held.left_over() == []
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from restore import drills, fetching, rehearsing, scratch
+from restore import drills, rehearsing, scratch
 from strongroom import settings
 from tests.restore.dying_restorer import dying
 from web import models, parts
 
 WHERE: dict[str, tuple[Any, str, bool]] = {  # module, function, and whether it dies after it
-    "while a database is loaded": (fetching, "dump", False),
+    "while a database is loaded": (scratch, "load", False),
     "while a database is compared": (scratch.fingerprint, "take", False),
     "while a folder is restored": (rehearsing.commands, "restore", False),
     "while a folder is compared": (rehearsing.likeness, "compare", False),
