@@ -117,31 +117,23 @@ def thaw(session: Session, leased: Leased, stock: Inventory, *, now: datetime) -
 
 
 def want_proofs(session: Session, repository_id: UUID, *, now: datetime) -> int:
-    """Proofs of as few copies as hold every snapshot that nobody has proven since, newest first."""
+    """A proof of the newest copy that is whole: it reads, and dates, all that lies there."""
     copies = session.execute(
         select(Copy)
         .join(Point, Point.id == Copy.point_id)
         .where(Copy.repository_id == repository_id, Copy.state == CopyState.STORED)
         .order_by(Point.number.desc())
     ).scalars()
-    covered: set[UUID] = set()
-    count = 0
     for copy in copies:
-        open_ones = {
-            each.id
-            for each in followers.snapshots_of(session, copy.point_id, repository_id)
-            if each.verified_at is None
-        }
-        if open_ones <= covered or not followers.is_whole(session, copy.point_id, repository_id):
+        if not followers.is_whole(session, copy.point_id, repository_id):
             continue
-        covered |= open_ones
-        count += 1
         waiting = (Proof.copy_id == copy.id) & (Proof.state == ProofState.WAITING)
         if session.execute(select(Proof.id).where(waiting)).first() is None:
             followers.want_proof(session, copy, now=now)
             session.flush()
         session.execute(update(Proof).where(waiting).values(due_at=now, nudged_at=None))
-    return count
+        return 1
+    return 0
 
 
 def some_region_has(doing: Doing, loss: Loss) -> bool:
