@@ -105,10 +105,8 @@ def _there_again(platform: Runtime, row: Repository) -> list[UUID]:
 
 def _wait_for_proofs(platform: Runtime, rows: Sequence[Repository]) -> None:
     def look() -> bool | None:
-        waiting = [(row, copy) for row in rows for copy in _there_again(platform, row)]
-        for row, copy in waiting:  # the repository was busy with a proof
-            copies.bring(platform, row.tenant_id, copy)
-        busy = bool(waiting) or any(_open_proofs(platform, row) for row in rows)
+        # Where the repository was busy with a proof, a worker brings the copy when it is due.
+        busy = any(_there_again(platform, row) or _open_proofs(platform, row) for row in rows)
         return None if busy else True
 
     following.wait(look, seconds=PATIENCE, what="the proofs")
