@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -15,15 +11,12 @@ from backup import repositories
 from backup.models import Healing, Proof, Repository
 from backup.states import HealingState, Level, ProofState
 from restore.states import DrillState
-from strongroom import program
 from strongroom.db import Role
-from strongroom.program import Command
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.storage import Store
 from tenants.models import Tenant
 from web import following
-from web import stack as stacks
 from web.commands import drills
 from web.demo.stage import PATIENCE, Demo
 from web.demo.steps import Seen, require
@@ -82,26 +75,6 @@ def heal(demo: Demo) -> Seen:
     )
 
 
-def wipe(demo: Demo) -> Seen:
-    """Somebody with the root key deletes everything in a bucket; one command undoes it."""
-    name = demo.running.stack.regions[1].name
-    gone = 0
-    for tenant in demo.tenants.values():
-        row, region = _repository(demo.platform, tenant, 1)
-        store = _root(demo.platform, region)
-        for each in store.list(row.prefix):
-            store.delete(each.key)
-            gone += 1
-    back = _strongroom(demo.home, "region", "undelete", name, "--wait")
-    brought = sum(each["back"] for each in back["tenants"])
-    require(brought >= gone, f"Of {gone} objects {brought} came back.")
-    require(all(each["proven"] for each in back["tenants"]), "Not all of it is proven.")
-    return Seen(
-        f"all {gone} objects of {len(demo.tenants)} tenants in {name} were deleted; "
-        "`region undelete` brought them back, and every pack was read"
-    )
-
-
 def _prove(demo: Demo, tenant: Tenant, region: Region) -> ProofState:
     [asked] = following.prove(
         demo.platform, tenant, demo.points[tenant.slug], level=Level.DATA, region=region.name
@@ -132,19 +105,6 @@ def _root(platform: Runtime, region: Region) -> Store:
 
 def _other(demo: Demo) -> str:
     return demo.running.stack.regions[1].name
-
-
-def _strongroom(home: Path, *words: str) -> Any:
-    """The command as an operator gives it; its JSON."""
-    command = Command(
-        [sys.executable, "-m", "web.cli", *words, "--home", str(home), "--json"],
-        environment={"PATH": stacks.PATH, "LANG": "C.UTF-8"},
-        folder=Path("/"),
-    )
-    lines: list[str] = []
-    finished = program.run(command, timeout=PATIENCE, on_line=lines.append)
-    require(finished.code == 0, f"`strongroom {' '.join(words)}` failed: {finished.stderr}")
-    return json.loads("\n".join(lines))
 
 
 def _quiet() -> Screen:
