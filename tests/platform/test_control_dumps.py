@@ -19,7 +19,7 @@ from strongroom.control_restores import Candidate
 from strongroom.db import Role
 from strongroom.envelopes import EnvelopeClosed, Opener
 from strongroom.errors import Incomplete
-from strongroom.keys import LocalKeys
+from strongroom.key_stores.local import LocalKeys
 from strongroom.records import Signer
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
