@@ -154,14 +154,20 @@ def standing(runtime: Runtime, tenant: Tenant) -> set[Any]:
     return {copy.point_id for copy in copies}
 
 
+def then_rows_are_lost(runtime: Runtime, tenant: Tenant, source: SourceDatabase) -> Point:
+    """A point, of which retention would keep only the newest; then most rows go."""
+    add_database(runtime, tenant, source)
+    set_policy(runtime, tenant, last=1, floor=1)
+    point = back_up(runtime, tenant)
+    lose_rows(source)
+    return point
+
+
 def test_lost_rows_mark_the_point_and_freeze_removal_until_they_are_accepted(
     runtime: Runtime, acme: Tenant, new_database: Callable[..., SourceDatabase]
 ) -> None:
     source = new_database()
-    add_database(runtime, acme, source)
-    set_policy(runtime, acme, last=1, floor=1)
-    first = back_up(runtime, acme)
-    lose_rows(source)
+    first = then_rows_are_lost(runtime, acme, source)
 
     second = back_up(runtime, acme)
 
@@ -188,11 +194,7 @@ def test_lost_rows_mark_the_point_and_freeze_removal_until_they_are_accepted(
 def test_a_rejected_point_displaces_no_good_one_and_is_no_floor(
     runtime: Runtime, acme: Tenant, new_database: Callable[..., SourceDatabase]
 ) -> None:
-    source = new_database()
-    add_database(runtime, acme, source)
-    set_policy(runtime, acme, last=1, floor=1)
-    first = back_up(runtime, acme)
-    lose_rows(source)
+    first = then_rows_are_lost(runtime, acme, new_database())
     second = back_up(runtime, acme)
 
     settle(runtime, acme, Decision.REJECTED)

@@ -170,17 +170,22 @@ def test_an_old_copy_of_a_folder_fails_and_the_paths_are_named(
     assert healthy.verified_at is not None
 
 
+def older_behind_newer(runtime: Runtime, tenant: Tenant, folder: Path, *, words: str) -> Point:
+    """A point whose snapshot is that of the point before, when the files had other words."""
+    cast.add_folder(runtime, tenant, folder)
+    old = back_up(runtime, tenant)
+    cast.fill(folder, words=words)
+    point = back_up(runtime, tenant)
+    held = vault(runtime, tenant)
+    [is_], [was] = drilling.snapshots(held, point), drilling.snapshots(held, old)
+    drilling.name(held, is_, was.restic_id)
+    return point
+
+
 def test_a_file_of_the_same_size_from_another_moment_fails(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "files"
-    cast.add_folder(runtime, acme, folder)
-    old = back_up(runtime, acme)
-    cast.fill(folder, words="LEDGER")
-    point = back_up(runtime, acme)
-    held = vault(runtime, acme)
-    [is_], [was] = drilling.snapshots(held, point), drilling.snapshots(held, old)
-    drilling.name(held, is_, was.restic_id)
+    point = older_behind_newer(runtime, acme, tmp_path / "files", words="LEDGER")
 
     failed(drill(runtime, acme, point))
 
@@ -328,14 +333,7 @@ def test_what_an_older_point_showed_is_settled_by_a_newer_one(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:
     folder = tmp_path / "files"
-    cast.add_folder(runtime, acme, folder)
-    old = back_up(runtime, acme)
-    cast.fill(folder, words="later")
-    point = back_up(runtime, acme)
-    held = vault(runtime, acme)
-    [is_], [was] = drilling.snapshots(held, point), drilling.snapshots(held, old)
-    drilling.name(held, is_, was.restic_id)
-    failed(drill(runtime, acme, point))
+    failed(drill(runtime, acme, older_behind_newer(runtime, acme, folder, words="later")))
     cast.fill(folder, words="mended")
 
     passed(drill(runtime, acme, back_up(runtime, acme)))

@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from backup.models import Point
 from restore.models import Drill
 from restore.states import DrillState
-from strongroom.db import Role
-from strongroom.dispatch import find_lost, put_back
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from tenants.models import Tenant
 from tests import cast
 from tests.cast import SourceDatabase
-from tests.platform.stack_cast import processes_of, until
-from tests.restore import drilling
+from tests.restore import drilling, killing
 from tests.restore.asking import faces, stored
 from tests.restore.dying_rehearser import WHERE
 
-DRIVER = Path(__file__).with_name("dying_rehearser.py")
-ROOT = Path(__file__).parents[2]
 Kill = Callable[[Drill, str], None]
 
 
 @pytest.fixture
-def kill(runtime: Runtime, stack: Embedded, tmp_path: Path) -> Kill:
+def kill(runtime: Runtime, stack: Embedded) -> Kill:
     """Carry a drill out in another process, which dies there; the dispatcher notices."""
-    published = json.loads(stack.home.stack.read_text())
-    published |= {"home": str(tmp_path), "databases": dict(runtime.settings.databases)}
-    (tmp_path / "published.json").write_text(json.dumps(published))
 
     def carry_out_and_die(row: Drill, where: str) -> None:
-        words = [str(tmp_path / "published.json"), str(row.tenant_id), str(row.id), where]
-        died = subprocess.run(
-            [sys.executable, str(DRIVER), *words],
-            check=False,
-            cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-        )
-        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
-        assert until(lambda: not processes_of(runtime.folder("clusters")))
-        with runtime.database.session(Role.DISPATCHER) as session:
-            [lost] = find_lost(session, Drill)
-            put_back(session, lost, now=runtime.now())
+        killing.kill(runtime, stack, row, driver="dying_rehearser.py", where=where)
 
     return carry_out_and_die
 

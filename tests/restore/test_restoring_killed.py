@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +12,12 @@ from psycopg import sql
 
 from restore.models import Restore
 from restore.states import Destination, RestoreState
-from strongroom.db import Role
-from strongroom.dispatch import find_lost, put_back
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from tenants.models import Tenant
 from tests import cast
 from tests.cast import SourceDatabase
-from tests.platform.stack_cast import processes_of, until
+from tests.restore import killing
 from tests.restore.asking import (
     ask,
     beside,
@@ -35,32 +29,15 @@ from tests.restore.asking import (
     stored,
 )
 
-DRIVER = Path(__file__).with_name("dying_restorer.py")
-ROOT = Path(__file__).parents[2]
 Kill = Callable[[Restore, str], None]
 
 
 @pytest.fixture
-def kill(runtime: Runtime, stack: Embedded, tmp_path: Path) -> Kill:
+def kill(runtime: Runtime, stack: Embedded) -> Kill:
     """Carry a restore out in another process, which dies there; the dispatcher notices."""
-    published = json.loads(stack.home.stack.read_text())
-    published |= {"home": str(tmp_path), "databases": dict(runtime.settings.databases)}
-    (tmp_path / "published.json").write_text(json.dumps(published))
 
     def carry_out_and_die(row: Restore, where: str) -> None:
-        words = [str(tmp_path / "published.json"), str(row.tenant_id), str(row.id), where]
-        died = subprocess.run(
-            [sys.executable, str(DRIVER), *words],
-            check=False,
-            cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}", "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-        )
-        assert died.returncode == -signal.SIGKILL, died.stderr.decode()
-        assert until(lambda: not processes_of(runtime.folder("clusters")))
-        with runtime.database.session(Role.DISPATCHER) as session:
-            [lost] = find_lost(session, Restore)
-            put_back(session, lost, now=runtime.now())
+        killing.kill(runtime, stack, row, driver="dying_restorer.py", where=where)
 
     return carry_out_and_die
 
