@@ -41,6 +41,7 @@ LONGEST = {
     ActKind.KEY_CHANGE: timedelta(seconds=repositories.DELETE_SECONDS),
     ActKind.REPEAT: timedelta(0),  # recorded at once, as the next
     ActKind.HEAL: timedelta(0),
+    ActKind.ACCEPTED: timedelta(0),
 }
 
 Pair = tuple[str, str]  # key, version id

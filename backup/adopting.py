@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import acts, census, followers, planning, point_records, repositories
+from backup import acts, census, followers, gone, planning, point_records, repositories
 from backup.models import BackupRun, Copy, Point, PointSource, Repository, Snapshot, Source
 from backup.repositories import Site
 from backup.restic import commands
@@ -111,7 +111,9 @@ def adopt(runtime: Runtime, tenant: UUID, *, since: datetime) -> Adopted:
                 _adopt_run(session, finding, found, now=runtime.now())
     if not found.closed:
         with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-            found.gone += _let_go(session, tenant, now=runtime.now())
+            found.gone += gone.let_go(session, tenant, by=RECOVERY, now=runtime.now())
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        gone.want_healing(session, tenant, by=RECOVERY, now=runtime.now())
     return found
 
 
@@ -148,7 +150,7 @@ def _look(
     here = repositories.surroundings(runtime, repository, seconds=LIST_SECONDS)
     listed = commands.snapshots(site.restic(Act.READ), here)
     _record_releases(site, since=since)
-    census.take(site, site.store(Act.READ))
+    census.take(site, site.store(Act.READ), recovering=True)
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         sources = set(session.execute(select(Source.id)).scalars())
     seen = []
@@ -439,26 +441,6 @@ def _adopt_copies(
         followers.want_proof(session, copy, now=now)
         brought += 1
     return brought
-
-
-def _let_go(session: Session, tenant: UUID, *, now: datetime) -> int:
-    """Points that no region has any more wait for no copy. Ask only when all regions were read."""
-    waiting = session.execute(
-        select(Copy).where(
-            Copy.tenant_id == tenant, Copy.state.in_([CopyState.WAITING, CopyState.COPYING])
-        )
-    ).scalars()
-    places = [row.id for row, _region in repositories.of_tenant(session, tenant)]
-    gone: set[UUID] = set()
-    for copy in list(waiting):
-        if any(followers.is_whole(session, copy.point_id, place) for place in places):
-            continue
-        move = Move(by=RECOVERY, at=now, reason=Reason("gone-before-recovery"))
-        if copy.state is CopyState.COPYING:
-            advance(session, copy, CopyState.WAITING, move)
-        advance(session, copy, CopyState.REMOVED, move)
-        gone.add(copy.point_id)
-    return len(gone)
 
 
 def _moment(text: str) -> datetime:

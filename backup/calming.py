@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from backup import planning
 from backup.adopting import RECOVERY
-from backup.models import BackupRun, Repository, Schedule
+from backup.models import BackupRun, Pack, Repository, Schedule
 from backup.states import RunState
 from strongroom.lifecycle import Move, Reason, advance
 
@@ -49,6 +49,8 @@ def calm(session: Session, tenant: UUID, kinds: Sequence[Any], *, now: datetime)
             unclean=True,  # who held it since the dump is gone: locks are cleared, packs indexed
         )
     )
+    # Which packs were pruned since is not known; what is not read yet is not wrong.
+    session.execute(delete(Pack).where(Pack.tenant_id == tenant))
     return ended
 
 

@@ -30,9 +30,10 @@ CONFIRMED = 5  # so many that a listing lacks are asked for by name before it is
 log = structlog.get_logger(__name__)
 
 
-def take(site: Site, store: Store) -> int:
+def take(site: Site, store: Store, *, recovering: bool = False) -> int:
     """Compare the rows with the listing; gives how many snapshots were found missing now.
 
+    While recovering, nothing is wanted for them yet: what the rows say is older than the bucket.
     Raises Untrue when the listing lacks what is there.
     """
     head = f"{site.prefix}snapshots/"
@@ -63,14 +64,14 @@ def take(site: Site, store: Store) -> int:
             log.error("snapshots vanished", repository=str(site.row.id), count=len(lost))
             taken = [row.restic_id for row in rows if row.id in set(lost)]
             taken = [name for name in taken if name not in _let_go(session, site)]
-            if taken:
+            if taken and not recovering:
                 of, seen = (site.row.tenant_id, site.row.id), {"snapshots": taken}
                 healing.want(session, *of, seen=seen, by=WORKER, now=now)
         vanished = session.execute(select(Snapshot).where(Snapshot.id.in_(gone))) if gone else None
         missing = vanished.scalars().all() if vanished is not None else ()
         odd = bool(unknown or missing) or strangers.has_open(session, site)
     if odd:
-        strangers.report_snapshots(site, unknown, missing)
+        strangers.report_snapshots(site, unknown, () if recovering else missing)
     strangers.look_if_due(site, store)
     return len(lost)
 

@@ -8,7 +8,7 @@ unless an act of ours removed it, and where there are snapshots there are packs.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from backup import rota
+from backup.inventory import key_of_pack, name_of
 from backup.leases import Leased
 from backup.models import Act, ActVersion, Copy, Healing, Pack, Proof, Snapshot
 from backup.repositories import Site
@@ -46,6 +47,8 @@ class Holdings:
     missing: tuple[str, ...]  # packs read before, not listed, and not removed by us
     snapshots: tuple[UUID, ...]  # rows whose snapshot was listed
     errors: tuple[str, ...] = ()  # why the listing cannot be believed
+    # keys in data/ that are no packs, to bytes: none of ours
+    foreign: Mapping[str, int] = field(default_factory=dict)
 
     def unread_since(self, since: datetime) -> dict[str, int]:
         """The packs not found whole after that moment."""
@@ -79,9 +82,11 @@ class Holdings:
 def take(leased: Leased) -> Holdings:
     """List the packs, and compare; nobody prunes meanwhile, since we hold the lease."""
     site = leased.site
-    listed = {
-        each.key.rpartition("/")[2]: each.size for each in leased.store.list(site.prefix + "data/")
+    found = {
+        each.key.removeprefix(site.prefix): each.size
+        for each in leased.store.list(site.prefix + "data/")
     }
+    listed, foreign = packs_of(found)
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         rows = session.execute(
             select(Pack.name, Pack.read_at, Pack.whole).where(Pack.repository_id == site.row.id)
@@ -103,8 +108,24 @@ def take(leased: Leased) -> Holdings:
             known={name: each for name, each in known.items() if name in listed},
             missing=tuple(sorted(set(unlisted) - ours)),
             snapshots=tuple(row.id for row in standing),
+            foreign=foreign,
             errors=doubts(listed.values(), [row.added_bytes for row in standing]),
         )
+
+
+def packs_of(found: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Packs by name, and the keys of what restic would never name or put there so. Pure.
+
+    restic passes the latter over: no pack of ours is like that, and it harms none.
+    """
+    packs, foreign = {}, {}
+    for key, size in found.items():
+        name = name_of(key)
+        if name is not None and key == key_of_pack(name):
+            packs[name] = size
+        else:
+            foreign[key] = size
+    return packs, foreign
 
 
 def doubts(sizes: Collection[int], added: Collection[int]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, beneath, followers, healing, losses
+from backup import acts, beneath, findings, followers, healing, losses, unexplained
 from backup.grafting import root_of
 from backup.healing import MISSING
 from backup.inventory import Inventory, name_of
@@ -110,6 +110,9 @@ def thaw(session: Session, leased: Leased, stock: Inventory, *, now: datetime) -
     row = session.get_one(Repository, leased.site.row.id)
     versions = [each for found in stock.versions.values() for each in found]
     strangers = acts.split(versions, set(stock.recorded)).strangers
+    if not strangers:
+        codes, of = [unexplained.CODE], (row.tenant_id, row.id)
+        findings.report(session, of[0], [], codes=codes, repository=of[1], now=now)
     if row.state is RepositoryState.FROZEN and not strangers:
         advance(
             session, row, RepositoryState.READY, Move(by=WORKER, at=now, reason=Reason("mended"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,9 +30,9 @@ from backup import (
     ledger,
     locking,
     mass,
-    repeats,
     repositories,
     retention,
+    unexplained,
 )
 from backup.leases import Leased
 from backup.making import failure_of
@@ -55,7 +55,7 @@ from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, advance, database_now, record
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
-from strongroom.storage import Act, Kept, Store, Version
+from strongroom.storage import Act, Kept, Store
 
 SECONDS = 6 * 3600.0
 RETRY = timedelta(hours=1)
@@ -74,12 +74,6 @@ class BeingMended(Refused):
     """Damage was seen in the repository; nothing is removed before it was dealt with."""
 
     code = "repository-damaged"
-
-
-class Frozen(Refused):
-    """Something in the repository is not explained by any act of ours; nothing is removed."""
-
-    code = "repository-frozen"
 
 
 def review(runtime: Runtime, tenant: UUID) -> int:
@@ -205,11 +199,6 @@ def _release(session: Session, row: Repository, going: Going, now: datetime) -> 
 
 def _apply(leased: Leased) -> int:
     site = leased.site
-    if site.row.state is RepositoryState.FROZEN:
-        raise Frozen(
-            f"Repository {site.row.id} is frozen: object versions lie there that no act of ours "
-            "made. Look at them before anything is removed."
-        )
     with _session(site) as session:
         _require_clocks(session, site.region, leased.store)
         if healing.is_open(session, site.row.tenant_id, site.row.id):
@@ -217,7 +206,7 @@ def _apply(leased: Leased) -> int:
                 f"Repository {site.row.id} waits to be mended: what looks unused there may be "
                 "needed for that. Nothing was removed; it is tried again."
             )
-    _require_no_strangers(leased)
+    unexplained.require_none(leased)
     orphans = cleaning.forget_orphans(leased)
     now = site.runtime.now()
     with _session(site) as session:  # the last look at holds, right before the act
@@ -380,8 +369,8 @@ def _prune(leased: Leased) -> None:
         commands.prune(pruning, here, bounds)
     report = commands.check(site.restic(Act.READ), here, CheckExtent())
     if not report.ok:
-        _freeze(site, Reason("check-failed", {"errors": list(report.messages)[:5]}))
-        raise Frozen(
+        unexplained.freeze(site, Reason("check-failed", {"errors": list(report.messages)[:5]}))
+        raise unexplained.Frozen(
             f"After the prune, the check of repository {site.row.id} found {report.errors} errors. "
             "Old object versions are kept, so nothing is lost yet; look at them."
         )
@@ -393,35 +382,9 @@ def _prune(leased: Leased) -> None:
         )
 
 
-def _require_no_strangers(leased: Leased) -> None:
-    split = _split(leased)
-    if split.strangers and repeats.record(leased, split.strangers, split):
-        split = _split(leased)
-    if split.strangers:
-        _freeze(leased.site, Reason("strangers", _named(split.strangers)))
-        raise Frozen(
-            f"{len(split.strangers)} object versions in repository {leased.site.row.id} were made "
-            f"noncurrent by no act of ours, the first being {split.strangers[0].key}. Somebody "
-            "else deletes or overwrites there. Nothing was removed; look at them first.",
-            **_named(split.strangers),
-        )
-
-
-def _split(leased: Leased) -> acts.Split:
-    site = leased.site
-    versions = leased.store.versions(site.prefix)
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        known = acts.known_versions(session, site.row.id)
-    ours = acts.split(versions, known)
-    # Locks of the command that is just running are released by the act that is still open.
-    lock = site.prefix + "locks/"
-    strangers = tuple(each for each in ours.strangers if not each.key.startswith(lock))
-    return replace(ours, strangers=strangers)
-
-
 def _sweep(leased: Leased) -> Sequence[Kept]:
     """Delete exactly the versions that recorded acts made noncurrent; gives what stayed."""
-    _require_no_strangers(leased)
+    unexplained.require_none(leased)
     site = leased.site
     sweeper = Store(site.region.address(), repositories.deleting(site, leased.held, Act.SWEEP))
     return acts.sweep(site, leased.store.versions(site.prefix), store=sweeper)
@@ -455,15 +418,6 @@ def _gone(session: Session, forgotten: Sequence[Removal], now: datetime) -> int:
     return len(forgotten)
 
 
-def _freeze(site: Site, reason: Reason) -> None:
-    log.error("a repository was frozen", repository=str(site.row.id), code=reason.code)
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
-        row = session.get_one(Repository, site.row.id)
-        if row.state is RepositoryState.READY:
-            move = Move(by=WORKER, at=site.runtime.now(), reason=reason)
-            advance(session, row, RepositoryState.FROZEN, move)
-
-
 def _block(
     runtime: Runtime,
     tenant: UUID,
@@ -482,10 +436,6 @@ def _block(
             )
             .values(blocked=failure_of(error), due_at=runtime.now() + again, nudged_at=None)
         )
-
-
-def _named(strangers: Sequence[Version]) -> dict[str, Any]:
-    return {"count": len(strangers), "keys": [each.key for each in strangers[:5]]}
 
 
 def _json(params: Any) -> dict[str, Any]:

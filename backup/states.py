@@ -210,6 +210,7 @@ class ActKind(enum.StrEnum):
     KEY_CHANGE = "key-change"
     HEAL = "heal"
     REPEAT = "repeat"  # an upload that was sent again, with the same bytes
+    ACCEPTED = "accepted"  # nobody knows whose it was, and a person let it pass
 
 
 class PlaceKind(enum.StrEnum):

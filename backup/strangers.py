@@ -1,8 +1,10 @@
 """What lies in a repository that is none of ours: seen, put before a person, never touched.
 
 Snapshots that nobody recorded and snapshots that vanished are seen by the census at each lease;
-what does not belong there otherwise once a week, by two listings of one page. A strange object in
-`keys/` does no harm: every call of restic names the key file it wants.
+what does not belong there otherwise once a week, by three listings of few pages, and in `data/` by
+each proof, which lists all of it anyway. A strange object in `keys/` does no harm: every call of
+restic names the key file it wants. Nor does one in `data/` or `index/` with another name than
+restic gives: restic passes it over. One *with* such a name is damage, and goes to be mended.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ UNRECORDED = "snapshot-unrecorded"
 VANISHED = "snapshot-vanished"
 KEY_FOREIGN = "key-foreign"  # a key file of somebody else's
 KEY_MALFORMED = "key-malformed"  # no key file at all, or one that is not what its name says
-OBJECT_FOREIGN = "object-foreign"
+OBJECT_FOREIGN = "object-foreign"  # outside of the layout, or in index/ under no name of restic's
+DATA_FOREIGN = "data-foreign"  # in data/, and no pack
 AT_LEASE = (UNRECORDED, VANISHED)
 AT_LOOK = (KEY_FOREIGN, KEY_MALFORMED, OBJECT_FOREIGN)
 LOOK_EVERY = timedelta(days=7)
@@ -128,6 +131,7 @@ def look(site: Site, store: Store) -> None:
     """Report strange keys and objects outside of restic's layout."""
     names = [key.removeprefix(site.prefix) for key in store.top(site.prefix)]
     sights = [_sight(site, OBJECT_FOREIGN, name, {}) for name in names if name not in LAYOUT]
+    sights = (sights + _indexes(site, store))[:MOST]
     extra = [
         each
         for each in store.list(site.prefix + "keys/")
@@ -136,6 +140,29 @@ def look(site: Site, store: Store) -> None:
     if extra and not _rotates(site):
         sights += [found for each in extra[:MOST] if (found := _judged(site, store, each))]
     _report(site, sights[: 3 * MOST], AT_LOOK)
+
+
+def report_data(site: Site, foreign: Mapping[str, int]) -> None:
+    """What a proof saw in `data/` that is no pack: put before a person, and no reason to fail."""
+    if not foreign and not _told(site):
+        return
+    keys = sorted(foreign)
+    sights = [_sight(site, DATA_FOREIGN, key, {"bytes": foreign[key]}) for key in keys[:MOST]]
+    _report(site, sights, (DATA_FOREIGN,))
+
+
+def _told(site: Site) -> bool:
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        return findings.is_open(session, site.row.tenant_id, [DATA_FOREIGN])
+
+
+def _indexes(site: Site, store: Store) -> list[Sight]:
+    found = []
+    for each in store.list(site.prefix + "index/"):
+        path = each.key.removeprefix(site.prefix)
+        if not NAME.fullmatch(path.removeprefix("index/")):
+            found.append(_sight(site, OBJECT_FOREIGN, path, {"bytes": each.size}))
+    return found
 
 
 def _judged(site: Site, store: Store, key: ObjectInfo) -> Sight | None:

@@ -23,7 +23,17 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import followers, healing, holdings, keyfile, leases, rota, scrub
+from backup import (
+    followers,
+    healing,
+    holdings,
+    keyfile,
+    leases,
+    rota,
+    scrub,
+    strangers,
+    unexplained,
+)
 from backup.founding import Within
 from backup.holdings import Holdings
 from backup.keyfile import KeyFileError
@@ -108,6 +118,7 @@ def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
         runtime, copy.tenant_id, copy.repository_id, adding=False, damaged=True
     ) as leased:
         there = holdings.take(leased)
+        strangers.report_data(leased.site, there.foreign)
         found = _structure(leased, proof, copy, there)
     if proof.level in DEEP and not found.missing:  # after other damage too: healing wants to know
         wanted = _to_read(runtime, proof, copy, there)
@@ -228,6 +239,7 @@ def _record(
             if not _refuted(session, copy.repository_id, since):
                 _date(session, proof.level, found, now=now)
             rota.passed(session, copy.repository_id, proof.level, now=now)
+            unexplained.wake(session, copy.repository_id, now=now)
             return
         if not found.missing:
             session.execute(

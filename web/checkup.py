@@ -30,6 +30,7 @@ from web.commands.regions import not_said, rows_of, seconds_apart
 from web.models import METADATA
 
 LEAST_FREE = 2 * 1024**3
+PRODUCTION = "STRONGROOM_DATABASE_URL"  # and a role: settings in the environment
 PROGRAMS = ("setpriv", "prlimit", "sh", "cat")
 
 
@@ -57,12 +58,14 @@ def examine(home: Path | None) -> Iterator[Finding]:
         lambda: str(quarters.bin_folder()),
         "Run `make setup`; production workers need the extra `worker`.",
     )
-    embedded = "Run `make setup`. Only `strongroom up` needs it."
-    yield _asked("Valkey's program", lambda: str(valkey.server_program()), embedded)
-    yield _asked("SeaweedFS's program", lambda: str(seaweed.server_program()), embedded)
+    production = home is None and any(name.startswith(PRODUCTION) for name in os.environ)
+    if not production:
+        embedded = "Run `make setup`. Only `strongroom up` needs it."
+        yield _asked("Valkey's program", lambda: str(valkey.server_program()), embedded)
+        yield _asked("SeaweedFS's program", lambda: str(seaweed.server_program()), embedded)
     yield _view()
     yield _space(home or Path.cwd())
-    if home is not None or "STRONGROOM_BROKER_URL" in os.environ:
+    if home is not None or production:
         yield from _platform(home)
 
 
@@ -124,12 +127,14 @@ def _platform(home: Path | None) -> Iterator[Finding]:
 
 
 def _connected(platform: Runtime) -> Iterator[Finding]:
-    for role in Role:
+    for role in platform.settings.databases:  # a process has only the roles that it needs
         yield _asked(f"database as {role}", lambda role=role: _role(platform, role), "")  # type: ignore[misc]
-    yield _asked("schema", lambda: _schema(platform), "Run `strongroom migrate`.")
-    yield _asked(
-        "broker", lambda: _broker(platform), "Start Valkey, or mend STRONGROOM_BROKER_URL."
-    )
+    if Role.MIGRATOR in platform.settings.databases:
+        yield _asked("schema", lambda: _schema(platform), "Run `strongroom migrate`.")
+    if platform.settings.broker:
+        yield _asked(
+            "broker", lambda: _broker(platform), "Start Valkey, or mend STRONGROOM_BROKER_URL."
+        )
     provider = platform.vault.provider
     remedy = "See docs/operations/keys.md; STRONGROOM_KEYS_* say where the keys are."
     yield _asked("key store", lambda: f"{provider.name}: {provider.probe()}", remedy)

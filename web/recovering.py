@@ -12,14 +12,11 @@ anywhere, the same command goes on and ends the same.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
@@ -32,7 +29,7 @@ from backup.findings import Sight
 from backup.models import BackupRun, Point, Repository
 from restore import calming as restores
 from restore.models import Restore
-from strongroom import control_restores, records, rescue, schema, settings
+from strongroom import control_restores, records, rescue, schema
 from strongroom.buried import Tombstone
 from strongroom.control_restores import Progress
 from strongroom.db import Role
@@ -42,22 +39,17 @@ from strongroom.ids import new_id
 from strongroom.regions import Region, RegionState
 from strongroom.rescue import Opened
 from strongroom.runtime import Runtime
-from strongroom.stack import files
-from strongroom.stack import home as homes
-from strongroom.stack.embedded import Embedded
-from strongroom.stack.home import find_stack
 from strongroom.storage import Missing
 from tenants import plans, rebuilding
 from tenants import records as tenant_records
 from tenants.models import Tenant
 from tenants.rebuilding import Tools
-from web import parts, recovery_finds
+from web import parts, recovery_finds, recovery_places
 from web.models import METADATA
 from web.recovery_finds import Finds, Wanted
 from web.upkeep import all_tenants
 
 RECOVERED = "recovered"
-REPORT = "recovered.json"  # in a home: ended
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TEMPORARY = "do $$ begin execute format('grant temporary on database %I to worker', current_database()); end $$"
 
@@ -104,32 +96,31 @@ def recover(wanted: Wanted, *, say: Say) -> Report:
     """All of it. Raises before anything is changed what `recovery_finds.look` raises, and Refused
     for a home or database in which there is a platform."""
     began = time.monotonic()
-    earlier = None if wanted.home is None else _earlier(wanted.home)
+    place = recovery_places.place_of(wanted)
+    earlier = place.earlier()
     if earlier is not None:
-        return earlier
+        return Report(**{**earlier, "already": True})
     with tempfile.TemporaryFile() as file:
         say("Reading the regions …")
-        finds = recovery_finds.look(wanted, file)
+        finds = recovery_finds.look(wanted, file, place.provider())
         say(_found(finds))
         if wanted.dry_run:
             report = _foretold(finds)
         else:
-            with _platform(wanted, finds) as runtime:
-                report = Recovery(runtime, finds, say).run(file)
-            if not report.already:
-                report.seconds = round(time.monotonic() - began, 1)
-            if wanted.home is not None:
-                _mark_done(wanted.home, report)
+            with place.platform(finds) as runtime:
+                report = Recovery(runtime, finds, say, began).run(file)
+            place.mark_done(report.to_json())
     return report
 
 
 class Recovery:
     """The steps, on a database that only we use."""
 
-    def __init__(self, runtime: Runtime, finds: Finds, say: Say) -> None:
+    def __init__(self, runtime: Runtime, finds: Finds, say: Say, began: float) -> None:
         self._runtime = runtime
         self._finds = finds
         self._say = say
+        self._began = began  # on the monotonic clock
         self._engine = runtime.database.engine(Role.MIGRATOR)
         self._opened = Opened()
         self._report = Report(odd=list(finds.odd), away=list(finds.away))
@@ -150,6 +141,7 @@ class Recovery:
         report.opened_by_key_store = self._opened.by_key_store
         report.opened_by_escrow = self._opened.by_escrow
         report.closed = self._opened.closed
+        report.seconds = round(time.monotonic() - self._began, 1)
         document = json.dumps(report.to_json())
         control_restores.finish(self._engine, document, now=self._runtime.now())
         return report
@@ -348,74 +340,6 @@ def _purge(engine: Any, tenant: UUID) -> None:
         line.execute(known.delete().where(known.c.id == tenant))
         for name in names:
             line.execute(text(f'alter table "{name}" force row level security'))
-
-
-@contextmanager
-def _platform(wanted: Wanted, finds: Finds) -> Iterator[Runtime]:
-    """The database, and nothing that works on its own."""
-    if wanted.home is None:
-        runtime = parts.make_runtime(settings.from_environment(os.environ))
-        try:
-            yield runtime
-        finally:
-            runtime.database.close()
-            runtime.app.close()
-        return
-    home = _prepare(wanted, finds)
-    with Embedded(home, regions=0) as stack:
-        runtime = parts.make_runtime(settings.from_stack(find_stack(stack.path)))
-        try:
-            yield runtime
-        finally:
-            runtime.database.close()
-            runtime.app.close()
-
-
-def _prepare(wanted: Wanted, finds: Finds) -> Path:
-    """The home of the new platform: marked, its key store, its regions, its record key."""
-    assert wanted.home is not None
-    home = homes.prepare(wanted.home)
-    mark = home.path / homes.RECOVERING
-    if (home.path / "postgres").exists() and not mark.exists():
-        raise control_restores.NotEmpty(
-            f"There is a platform in {home.path} already. Name another --home; nothing was changed."
-        )
-    files.write(mark, b"A recovery was begun here and has not ended.\n")
-    if wanted.key_store is not None:
-        _copy_keys(wanted.key_store, home.path / "keys", but=set(map(str, finds.tombstones)))
-    entries = []
-    for values in recovery_finds.region_values(finds):
-        if values["name"] in finds.stores:
-            entry = {k: values[k] for k in ("name", "endpoint", "bucket", "location", "role_arn")}
-            keys = wanted.credentials[values["name"]]
-            entries.append(
-                {**entry, "access_key": keys["access_key"], "secret_key": keys["secret_key"]}
-            )
-    files.write(home.path / homes.REGIONS, json.dumps(entries, indent=1).encode())
-    if finds.signer is not None:
-        files.write(home.path / "secrets" / homes.RECORD_KEY, finds.signer.seed.hex().encode())
-    return home.path
-
-
-def _copy_keys(store: Path, to: Path, *, but: set[str]) -> None:
-    """Those of destroyed tenants stay away."""
-    files.make_private(to)
-    for key in sorted(store.glob("*.kek")):
-        if key.stem not in but:
-            files.write(to / key.name, key.read_bytes())
-
-
-def _earlier(home: Path) -> Report | None:
-    """What a recovery into this home came to, if one has ended."""
-    try:
-        return Report(**{**json.loads((home / REPORT).read_text()), "already": True})
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _mark_done(home: Path, report: Report) -> None:
-    files.write(home / REPORT, json.dumps(report.to_json(), indent=1).encode())
-    (home / homes.RECOVERING).unlink(missing_ok=True)
 
 
 def _foretold(finds: Finds) -> Report:

@@ -21,6 +21,7 @@ from strongroom.control_restores import Candidate
 from strongroom.envelopes import EnvelopeClosed, Opener
 from strongroom.errors import BadValue, Refused, StrongroomError
 from strongroom.key_stores.local import LocalKeys
+from strongroom.keys import KeyProvider
 from strongroom.platform_records import Platform
 from strongroom.records import RecordRefused, Signer
 from strongroom.storage import Credentials, Missing, Region, StorageError, Store
@@ -40,6 +41,7 @@ class Wanted:
     key_store: Path | None = None  # a backup of it
     trust: str | None = None  # public half of the record key, where no share says it
     home: Path | None = None  # of an embedded stack; None: production settings
+    record_key_to: Path | None = None  # without a home: where the key that signs records is put
     dry_run: bool = False
 
 
@@ -60,13 +62,15 @@ class Finds:
     away: list[str] = field(default_factory=list)  # regions that did not answer
 
 
-def look(wanted: Wanted, file: IO[bytes]) -> Finds:
+def look(wanted: Wanted, file: IO[bytes], there_already: KeyProvider | None = None) -> Finds:
     """Read the regions; the newest whole dump is in the file afterwards.
+
+    `there_already` is a key store that outlived the loss.
 
     Raises BadValue or BadShare for what was given, Refused when nothing says whom to believe.
     """
     stores = {name: store_of(wanted, name) for name in wanted.regions}
-    opener, told = _keys_at_hand(wanted)
+    opener, told = _keys_at_hand(wanted, there_already)
     away = [name for name, store in stores.items() if not _answers(store)]
     there = {name: store for name, store in stores.items() if name not in away}
     if not there:
@@ -133,7 +137,7 @@ def records_of(store: Store, tenant: UUID) -> list[UUID]:
     return found
 
 
-def _keys_at_hand(wanted: Wanted) -> tuple[Opener, set[str]]:
+def _keys_at_hand(wanted: Wanted, there_already: KeyProvider | None) -> tuple[Opener, set[str]]:
     """What opens, and the record keys that the shares name."""
     told = {wanted.trust} if wanted.trust else set()
     private = None
@@ -143,11 +147,12 @@ def _keys_at_hand(wanted: Wanted) -> tuple[Opener, set[str]]:
         told |= {share.records for share in given if share.records}
     if wanted.key_store is not None and not wanted.key_store.is_dir():
         raise BadValue(f"{wanted.key_store} is no folder with a key store.")
-    provider = LocalKeys(wanted.key_store) if wanted.key_store is not None else None
+    provider = LocalKeys(wanted.key_store) if wanted.key_store is not None else there_already
     if private is None and provider is None:
         raise BadValue(
             "Nothing was given that opens the backups. Name the shares with --share, the key "
-            "store's backup with --key-store, or both."
+            "store's backup with --key-store, or both; without --home, STRONGROOM_KEYS_* may name "
+            "a key store that is still there."
         )
     if len(told) > 1:
         raise shares.BadShare("The shares name different record keys. Take all from one ceremony.")

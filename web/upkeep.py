@@ -62,7 +62,8 @@ class Upkeep:
     def _dump(self) -> None:
         runtime = self._runtime
         with runtime.database.session(Role.OPERATOR) as session:
-            wanted = control_dumps.is_due(session, now=runtime.now())
+            every = timedelta(hours=runtime.settings.dump_hours)
+            wanted = control_dumps.is_due(session, every=every, now=runtime.now())
         if wanted:
             control_dumps.take(runtime)
         control_dumps.expire(runtime)

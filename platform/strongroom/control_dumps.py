@@ -42,9 +42,7 @@ from strongroom.storage import Act, Store
 PREFIX = "control/"
 KIND = "control-dump"
 PURPOSE = "control-dump-key"
-EVERY = timedelta(days=1)
-LATE = timedelta(hours=30)  # no newer one than this needs a person
-KEPT = timedelta(days=14)
+LATE = timedelta(hours=30)  # no newer one than this needs a person; settings allow a day at most
 DUMP_SECONDS = 6 * 3600.0
 ADVISORY_LOCK = 7_215_501_883
 
@@ -92,10 +90,7 @@ class _Made:
     bytes: int
     sha256: str
     made_at: datetime
-
-    @property
-    def expires_at(self) -> datetime:
-        return self.made_at + KEPT
+    expires_at: datetime
 
     @property
     def key(self) -> str:
@@ -130,9 +125,9 @@ def newest(session: Session) -> list[Newest]:
     return [Newest(row.name, row.made_at) for row in rows]
 
 
-def is_due(session: Session, *, now: datetime) -> bool:
-    """Whether some region's newest is older than a day."""
-    return any(each.made_at is None or now - each.made_at >= EVERY for each in newest(session))
+def is_due(session: Session, *, every: timedelta, now: datetime) -> bool:
+    """Whether some region's newest is as old as that."""
+    return any(each.made_at is None or now - each.made_at >= every for each in newest(session))
 
 
 def take(runtime: Runtime) -> list[ControlDump]:
@@ -183,7 +178,8 @@ def _make(runtime: Runtime, file: BufferedRandom) -> _Made:
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     name = f"{PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{new_id()}"
-    return _Made(name, size, digest, now)
+    ends = now + timedelta(days=runtime.settings.dump_days)
+    return _Made(name, size, digest, now, ends)
 
 
 @contextmanager
@@ -302,8 +298,8 @@ def _put(runtime: Runtime, region: Region, file: IO[bytes], made: _Made) -> Cont
     )
     with runtime.database.session(Role.OPERATOR) as session:
         session.add(row)
+    _clear(runtime, region)
     store = reaching.store(runtime.settings, region, prefix=PREFIX, act=Act.RECORD)
-    file.seek(0)
     version = store.put_file(made.key, file)
     signer = records.Signer.from_text(runtime.settings.record_key)
     store.put(f"{made.name}.json", signer.sign(made.body(region)))
@@ -312,6 +308,14 @@ def _put(runtime: Runtime, region: Region, file: IO[bytes], made: _Made) -> Cont
             update(ControlDump).where(ControlDump.id == row.id).values(version_id=version or "-")
         )
     return row
+
+
+def _clear(runtime: Runtime, region: Region) -> None:
+    """Parts that a process left when it was killed; nobody else uploads here while we are alone."""
+    store = reaching.store(runtime.settings, region, prefix=PREFIX, act=Act.SWEEP)
+    for left in list(store.uploads(PREFIX)):
+        log.warning("an upload was left unfinished", region=region.name, key=left.key)
+        store.abort_upload(left)
 
 
 def _remove(runtime: Runtime, row: ControlDump, region: Region, *, now: datetime) -> None:

@@ -28,7 +28,7 @@ class RolesMissing(StrongroomError):
 
 def upgrade(url: str, metadata: MetaData) -> None:
     """Bring the database to the newest version; does nothing if it is there."""
-    _require_roles(url)
+    require_roles(url)
     command.upgrade(_config(url, metadata), "head")
 
 
@@ -55,7 +55,8 @@ def _config(url: str, metadata: MetaData) -> Config:
     return config
 
 
-def _require_roles(url: str) -> None:
+def require_roles(url: str) -> None:
+    """Raises RolesMissing for the database at this SQLAlchemy URL."""
     engine = create_engine(url)
     try:
         with engine.connect() as connection:

@@ -31,6 +31,7 @@ Statement = dict[str, Any]
 GET = "s3:GetObject"
 GET_VERSION = "s3:GetObjectVersion"
 PUT = "s3:PutObject"
+ABORT = "s3:AbortMultipartUpload"  # of what was not ended; what lies there stays
 DELETE = "s3:DeleteObject"
 DELETE_VERSION = "s3:DeleteObjectVersion"
 LIST_VERSIONS = "s3:ListBucketVersions"
@@ -124,10 +125,10 @@ def _statements(objects: str, act: Act) -> list[Statement]:
                 locks,
             ]
         case Act.SWEEP:
-            actions = [DELETE_VERSION, "s3:AbortMultipartUpload", GET_RETENTION]
+            actions = [DELETE_VERSION, ABORT, GET_RETENTION]
             return [_allow(actions, everything)]
         case Act.RECORD:
-            return [_allow([GET, PUT], below("*.json", "*.sealed"))]
+            return [_allow([GET, PUT, ABORT], below("*.json", "*.sealed"))]
         case Act.LOCK:
             return [_allow([GET_RETENTION, PUT_RETENTION], everything)]
 

@@ -21,6 +21,10 @@ from strongroom.key_service import KeyService
 from strongroom.stack.home import RECORD_KEY
 from strongroom.storage import Credentials
 
+SMALL_BYTES = 64 * 1024 * 1024
+DUMP_HOURS = 24  # the most, too: a region without a newer dump is told as late soon after
+DUMP_DAYS = 14
+
 
 class BadSettings(BadValue):
     """One or more settings are missing or cannot be used."""
@@ -44,8 +48,10 @@ class Settings:
     web: str = "http://127.0.0.1:8080"  # where the pages are
     restic: str = "restic"  # the program; one beside our Python wins over PATH
     record_key: str = field(default="", repr=False)  # signs the records in the buckets
-    small_bytes: int = 64 * 1024 * 1024  # up to here a tenant's stages run in one task
+    small_bytes: int = SMALL_BYTES  # up to here a tenant's stages run in one task
     drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
+    dump_hours: int = DUMP_HOURS  # a dump of the control database this often
+    dump_days: int = DUMP_DAYS  # and kept so long
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -85,7 +91,10 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         key_service=reader.key_service(),
         web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
         restic=restic_program(),
+        small_bytes=reader.count("SMALL_BYTES") or SMALL_BYTES,
         drills_a_day=reader.count("DRILLS_A_DAY"),
+        dump_hours=reader.count("DUMP_HOURS", most=DUMP_HOURS) or DUMP_HOURS,
+        dump_days=reader.count("DUMP_DAYS") or DUMP_DAYS,
         record_key=reader.text("RECORD_KEY", default=""),
     )
     if reader.problems:
@@ -114,13 +123,14 @@ class _Reader:
                 return ""
         return default
 
-    def count(self, name: str) -> int | None:
+    def count(self, name: str, *, most: int | None = None) -> int | None:
         """A whole number above zero, or nothing."""
         raw = self.text(name, default="").strip()
         if not raw:
             return None
-        if not raw.isdecimal() or int(raw) < 1:
-            self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number from 1 on.")
+        if not raw.isdecimal() or int(raw) < 1 or (most is not None and int(raw) > most):
+            wanted = "from 1 on" if most is None else f"from 1 to {most}"
+            self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number {wanted}.")
             return None
         return int(raw)
 

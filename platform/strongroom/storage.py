@@ -9,8 +9,9 @@ library. What those define for callers is to be had from here:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -56,6 +57,9 @@ __all__ = [
     "session_policy",
 ]
 
+PART = 16 * 1024 * 1024  # bytes of an upload in parts, which are held in memory
+MOST_PARTS = 10_000  # of one upload, AWS S3 user guide, "Multipart upload limits"
+CHECKSUMS = ("ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME")
 PIECE = 256 * 1024  # bytes read at once of what is passed on
 BATCH = 1000  # versions in one DeleteObjects request, AWS S3 API reference
 NO_RETENTION = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
@@ -153,10 +157,51 @@ class Store:
         with self._calling("write", key) as (client, bucket):
             return client.put_object(Bucket=bucket, Key=key, Body=data).get("VersionId")
 
-    def put_file(self, key: str, file: IO[bytes]) -> str | None:
-        """As `put`, with little memory; at most 5 GB, which is S3's limit for one request."""
-        with self._calling("write", key) as (client, bucket):
-            return client.put_object(Bucket=bucket, Key=key, Body=file).get("VersionId")
+    def put_file(self, key: str, file: IO[bytes], *, part: int = PART) -> str | None:
+        """As `put`, of any size and with the memory of one part; nothing stays of what fails.
+
+        The client library's own way to do this works in threads, which our credentials do not
+        follow. Raises Untrue if what lies there then has another size.
+        """
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if size <= part:
+            return self.put(key, file.read())
+        with self._calling("begin to write", key) as (client, bucket):
+            begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        try:
+            sent = self._parts(key, begun, file, part=max(part, -(-size // MOST_PARTS)))
+            with self._calling("write", key) as (client, bucket):
+                version = client.complete_multipart_upload(
+                    Bucket=bucket, Key=key, UploadId=begun, MultipartUpload={"Parts": sent}
+                ).get("VersionId")
+        except BaseException:
+            with suppress(StorageError):  # the first failure is the one to tell
+                self.abort_upload(Upload(key, begun, datetime.now(UTC)))
+            raise
+        self._require_size(key, size)
+        return version
+
+    def _parts(self, key: str, upload: str, file: IO[bytes], *, part: int) -> list[Any]:
+        """Each with the checksum that the region gave it, to be said again at the end."""
+        sent: list[Any] = []
+        while piece := file.read(part):
+            number = len(sent) + 1
+            with self._calling(f"write part {number} of", key) as (client, bucket):
+                answer: Mapping[str, Any] = client.upload_part(
+                    Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece
+                )
+                sums = {name: answer[name] for name in ("ETag", *CHECKSUMS) if name in answer}
+            sent.append({"PartNumber": number, **sums})
+        return sent
+
+    def _require_size(self, key: str, size: int) -> None:
+        found = self.head(key)
+        if found is None or found.size != size:
+            raise Untrue(
+                f"Wanted to write {size} bytes to {self._place(key)}, found "
+                f"{'nothing' if found is None else found.size} there afterwards."
+            )
 
     def delete(self, key: str) -> None:
         """Hide the object behind a delete marker; its versions stay, and stay paid."""

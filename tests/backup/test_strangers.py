@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from backup import keyfile, leases
+from backup import keyfile, leases, tasks
 from backup.keyfile import MachinePassword, Stamp
-from backup.models import Finding, Snapshot
+from backup.models import Finding, Healing, Proof, Removal, Snapshot
 from backup.restic import commands
 from backup.restic.flags import FolderBackup
 from backup.sealing import SealKey
-from backup.states import Decision
+from backup.states import Decision, ProofState, RemovalState, RepositoryState
 from restore.states import Destination
 from strongroom.runtime import Runtime
 from strongroom.storage import Act
 from tenants.models import Tenant
 from tests.backup.test_census import wipe
-from tests.backup.vaults import A, B, Vault, digest, restored, vault, vaults
+from tests.backup.vaults import A, B, Vault, digest, restored, set_policy, vault, vaults
 from tests.cast import FakeClock, add_folder, back_up, fill, rows_of
 from tests.restore.asking import give_back, report
 
@@ -99,6 +99,50 @@ def test_an_object_outside_of_the_layout_is_reported(
         ("object-foreign", f"{A}/more/"),
         ("object-foreign", f"{A}/notes.txt"),
     ]
+
+
+FOREIGN = {
+    "data/notes.txt": "data-foreign",
+    "data/ab/notes.txt": "data-foreign",
+    "data/ab/" + "c" * 64: "data-foreign",  # a pack's name in a folder where no pack has it
+    "index/notes.txt": "object-foreign",
+    "index/more/notes.txt": "object-foreign",
+}
+
+
+def test_what_no_pack_and_no_index_is_named_like_is_told_and_stops_nothing(
+    runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock
+) -> None:
+    source = add_folder(runtime, acme, tmp_path / "files")
+    back_up(runtime, acme)
+    held = vault(runtime, acme, A)
+    for path in FOREIGN:
+        held.store.put(held.prefix + path, b"hello")
+    fill(tmp_path / "files", words="second")
+    set_policy(runtime, acme)
+    clock.forward(days=8)
+
+    point = back_up(runtime, acme)
+
+    assert open_findings(runtime, acme) == sorted((c, f"{A}/{p}") for p, c in FOREIGN.items())
+    assert not any(row.freezes for row in rows_of(runtime, acme, Finding))
+    proofs = rows_of(runtime, acme, Proof)
+    assert {row.state for row in proofs} == {ProofState.PASSED}  # no pack is taken for damaged
+    assert rows_of(runtime, acme, Healing) == []
+    tasks.review(runtime, acme.id)  # what retention lets go does go
+    assert {row.state for row in rows_of(runtime, acme, Removal)} == {RemovalState.GONE}
+    assert held.row.state is RepositoryState.READY
+    assert report(give_back(runtime, point, source, Destination.ASIDE))["region"] == A
+    for path in FOREIGN:
+        assert held.store.get(held.prefix + path) == b"hello"  # looked at, and never touched
+    root = held.store
+    root.delete_versions(
+        [(v.key, v.version_id) for p in FOREIGN for v in root.versions(held.prefix + p)]
+    )
+    fill(tmp_path / "files", words="third")
+    clock.forward(days=8)
+    back_up(runtime, acme)
+    assert open_findings(runtime, acme) == []
 
 
 def test_a_snapshot_that_nobody_recorded_is_reported_and_stays(

@@ -6,7 +6,6 @@ import click
 import pytest
 import yaml
 
-from strongroom.settings import from_environment
 from strongroom.worker import Queue
 from tools import chart_check, helm_template
 from tools.chart_check import CHART, examples
@@ -14,6 +13,7 @@ from web.commands import operate
 
 Document = dict[str, Any]
 QUEUES = [queue.value for queue in Queue]
+SECRETS = ("URL", "REGIONS", "RECORD_KEY", "_PIN", "VAULT_TOKEN", "ACCESS_KEY", "SECRET_KEY")
 
 
 def rendered(example: str = "demo", **more: object) -> list[Document]:
@@ -61,7 +61,7 @@ def test_no_secret_is_in_the_environment_and_none_is_made_by_the_chart() -> None
     assert "Secret" not in {document["kind"] for document in documents}
     for pod in pods(documents).values():
         for variable in pod["containers"][0]["env"]:
-            if "URL" in variable["name"] or "REGIONS" in variable["name"]:
+            if any(word in variable["name"] for word in SECRETS):
                 assert variable["name"].endswith("_FILE")
                 assert variable["value"].startswith("/run/secrets/strongroom/")
 
@@ -69,11 +69,13 @@ def test_no_secret_is_in_the_environment_and_none_is_made_by_the_chart() -> None
 def test_each_part_gets_the_secrets_it_needs_and_no_others() -> None:
     found = {name: secrets(pod) for name, pod in pods(rendered()).items()}
 
-    everything = {"database-worker", "broker", "regions"}
+    vaults = {"database-worker", "regions", "record-key"}
+    everything = {*vaults, "broker"}
     assert found == {
-        "web": {"database-web"},
+        "web": {"database-web", "broker"},
         "dispatcher": {"database-dispatcher", "broker"},
-        "operator": {"database-operator", "regions"},
+        "upkeep": {*vaults, "database-dumper", "database-operator"},
+        "operator": {*everything, "database-operator"},
         "migration": {"database-migrator"},
         "test": set(),
         **{f"worker-{queue}": everything for queue in QUEUES},
@@ -103,28 +105,8 @@ def test_the_command_line_knows_what_the_pods_run(example: str) -> None:
             command.make_context(name, words)  # raises on an option it does not know
 
 
-def test_the_settings_read_every_variable_the_pods_are_given() -> None:
-    read = _Asked()
-    from_environment(read)  # a pod is given what it needs; the rest may be missing
-
-    for pod in pods(rendered()).values():
-        assert {variable["name"] for variable in pod["containers"][0]["env"]} <= read.names
-
-
 def test_there_is_a_worker_for_every_queue() -> None:
     assert {f"worker-{queue}" for queue in Queue} <= set(pods(rendered()))
-
-
-class _Asked(dict[str, str]):
-    """An empty environment that remembers what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __contains__(self, name: object) -> bool:
-        self.names.add(str(name))
-        return False
 
 
 def test_what_the_migration_needs_is_there_before_anything_else() -> None:

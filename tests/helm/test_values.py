@@ -34,7 +34,10 @@ def test_a_misspelt_value_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["database.web.existingSecret", "broker.existingSecret", "regions.existingSecret"],
+    [
+        *("database.web.existingSecret", "database.dumper.existingSecret"),
+        *("broker.existingSecret", "regions.existingSecret", "recordKey.existingSecret"),
+    ],
 )
 def test_a_missing_name_of_a_secret_is_refused(path: str) -> None:
     assert "existingSecret" in refusal(changed(path, ""))
@@ -42,11 +45,6 @@ def test_a_missing_name_of_a_secret_is_refused(path: str) -> None:
 
 def test_nothing_is_rendered_from_the_chart_alone() -> None:
     assert "existingSecret" in refusal({})
-
-
-def test_the_operators_secret_is_asked_for_only_with_the_operators_pod() -> None:
-    assert "operator" in refusal(changed("operator.enabled", True))
-    helm_template.render(CHART, changed("operator.enabled", False))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +55,13 @@ def test_the_operators_secret_is_asked_for_only_with_the_operators_pod() -> None
         ("web.service.port", 0),
         ("image.digest", "sha256:beef"),
         ("image.pullPolicy", "Sometimes"),
-        ("keyStore.existingClaim", ""),
+        ("keys.local.existingClaim", ""),
+        ("settings.smallBytes", 0),
+        ("settings.drillsADay", 0),
+        ("settings.dumpHours", 48),
+        ("seccompProfile.type", "Unconfined"),
+        ("seccompProfile.type", "Localhost"),
+        ("seccompProfile.localhostProfile", "profiles/landlock.json"),
         ("tmpSize", "much"),
         ("regions", []),
         ("regions.key", "two words"),

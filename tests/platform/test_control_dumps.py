@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
+from backup import findings
+from backup.findings import Sight
 from strongroom import control_dumps, control_restores, sealed_streams
 from strongroom.control_dumps import ControlDump
 from strongroom.control_restores import Candidate
+from strongroom.credentials import s3_client, signed_by
 from strongroom.db import Role
 from strongroom.envelopes import EnvelopeClosed, Opener
 from strongroom.errors import Incomplete
@@ -25,7 +30,7 @@ from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.sealed_streams import PIECE, TAG, StreamDamaged
 from strongroom.stack import quarters
-from strongroom.storage import Store
+from strongroom.storage import Store, Unreachable
 from tenants.models import Tenant
 from tests.backup.vaults import A, B, in_front_of
 from tests.cast import FakeClock
@@ -157,7 +162,69 @@ def test_a_region_that_is_away_is_named_and_the_other_has_the_dump(runtime: Runt
     assert caught.value.params["regions"] == [A]
     assert [row.version_id is None for row in rows(runtime)] in ([True, False], [False, True])
     with runtime.database.session(Role.OPERATOR) as session:
-        assert control_dumps.is_due(session, now=runtime.now())
+        assert control_dumps.is_due(session, every=timedelta(days=1), now=runtime.now())
+
+
+PART = 5 * 1024 * 1024  # the least that S3 takes
+
+
+def heavy(runtime: Runtime, tenant: Tenant) -> None:
+    """A control database whose dump has more than two parts, however it is compressed."""
+    noise = os.urandom(12 * 1024 * 1024).hex()
+    with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        sight = Sight("a-test", "noise", {"noise": noise})
+        findings.see(session, tenant.id, sight, now=runtime.now())
+
+
+def test_a_dump_in_many_parts_comes_back_whole(
+    runtime: Runtime, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heavy(runtime, acme)
+    monkeypatch.setattr(Store, "put_file", partialmethod(Store.put_file, part=PART))
+
+    made = control_dumps.take(runtime)
+
+    for row, region in zip(made, (A, B), strict=True):
+        info = store_of(runtime, region).head(row.key)
+        assert info is not None
+        assert info.etag.strip('"').endswith("-3")  # parts
+        control_restores.fetch(
+            candidate(runtime, row, region), io.BytesIO()
+        )  # proves size and hash
+    assert opened(runtime, made[0]).startswith(b"PGDMP")
+
+
+def test_what_a_killed_upload_left_goes_with_the_next_dump(runtime: Runtime) -> None:
+    store = store_of(runtime, A)
+    with signed_by(store._credentials):
+        s3_client(store.region).create_multipart_upload(
+            Bucket=store.region.bucket, Key="control/left.sealed"
+        )
+    assert [left.key for left in store.uploads("control/")] == ["control/left.sealed"]
+
+    control_dumps.take(runtime)
+
+    assert list(store.uploads("control/")) == []
+
+
+def test_an_upload_that_is_refused_half_way_is_taken_back_with_the_rights_of_a_dump(
+    runtime: Runtime, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heavy(runtime, acme)
+    monkeypatch.setattr(Store, "put_file", partialmethod(Store.put_file, part=PART))
+    send = Store._parts
+
+    def broken(store: Store, key: str, upload: str, file: Any, *, part: int) -> Any:
+        send(store, key, upload, file, part=part)
+        assert list(store_of(runtime, store.region.name).uploads("control/"))
+        raise Unreachable("The region went away.")
+
+    monkeypatch.setattr(Store, "_parts", broken)
+    with pytest.raises(Incomplete):
+        control_dumps.take(runtime)
+
+    for region in (A, B):
+        assert list(store_of(runtime, region).uploads("control/")) == []
 
 
 def test_no_dump_for_too_long_is_a_health_matter(
@@ -239,6 +306,19 @@ def test_twice_at_once_is_done_once(runtime: Runtime) -> None:
         assert control_dumps.take(runtime) == []
 
 
-def test_what_is_kept_is_stated(runtime: Runtime) -> None:
-    [row, _] = control_dumps.take(runtime)
-    assert row.expires_at - row.made_at == control_dumps.KEPT == timedelta(days=14)
+def test_how_often_and_how_long_is_for_the_settings_to_say(
+    runtime: Runtime, acme: Tenant, clock: FakeClock
+) -> None:
+    assert (runtime.settings.dump_hours, runtime.settings.dump_days) == (24, 14)
+    often = replace(runtime.settings, dump_hours=6, dump_days=3)
+    going = upkeep.Upkeep(replace(runtime, settings=often))
+
+    going.round()
+    clock.forward(hours=5)
+    going.round()
+    assert len(rows(runtime)) == 2  # one a region
+    clock.forward(hours=1)
+    going.round()
+
+    assert len(rows(runtime)) == 4
+    assert {row.expires_at - row.made_at for row in rows(runtime)} == {timedelta(days=3)}

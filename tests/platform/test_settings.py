@@ -181,3 +181,17 @@ def test_a_provider_that_is_none_is_refused_with_those_that_are() -> None:
 def test_the_provider_that_was_named_is_the_one_that_is_made(kind: Kind, tmp_path: Path) -> None:
     service = KeyService(kind, endpoint="http://127.0.0.1:1", region="eu-central-1", module="/lib")
     assert choose(service, tmp_path, lambda: datetime.now(UTC)).name == kind
+
+
+def test_dumps_may_be_more_often_than_daily_and_never_rarer() -> None:
+    found = from_environment({"STRONGROOM_DUMP_HOURS": "6", "STRONGROOM_DUMP_DAYS": "30"})
+    assert (found.dump_hours, found.dump_days) == (6, 30)
+    with pytest.raises(
+        BadSettings, match="STRONGROOM_DUMP_HOURS is '48'; give a number from 1 to 24"
+    ):
+        from_environment({"STRONGROOM_DUMP_HOURS": "48"})
+
+
+def test_how_small_a_small_tenant_is_can_be_said() -> None:
+    assert from_environment({}).small_bytes == 64 * 1024 * 1024
+    assert from_environment({"STRONGROOM_SMALL_BYTES": "1000"}).small_bytes == 1000

@@ -6,6 +6,8 @@ alone), and its compliance locks can be shortened and cannot be read back (see `
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +18,8 @@ from strongroom.credentials import s3_client, signed_by
 from strongroom.errors import BadValue
 from strongroom.storage import Credentials, Region, Store
 from tests.platform.regions import moto_region, new_prefix, running_region
+
+PART = 5 * 1024 * 1024  # the least that S3 takes, of all but the last
 
 
 @pytest.fixture(scope="module", params=["seaweed", "moto"])
@@ -153,6 +157,52 @@ def test_a_bucket_is_found_or_not(store: Store, place: tuple[Region, Credentials
     assert not Store(other, root).exists_bucket()
     with pytest.raises(storage.Missing):
         Store(other, root).get("x")
+
+
+@pytest.mark.parametrize("size", [0, 1, PART, PART + 1, 2 * PART, 2 * PART + 7])
+def test_a_file_of_any_size_lies_there_whole(store: Store, prefix: str, size: int) -> None:
+    data = os.urandom(size)
+    file = io.BytesIO(data)
+    file.seek(size // 2)  # wherever the last reader left it
+
+    version = store.put_file(prefix + "dump.sealed", file, part=PART)
+
+    assert store.get(prefix + "dump.sealed") == data
+    assert [each.version_id for each in store.versions(prefix)] == [version]
+    assert list(store.uploads(prefix)) == []
+
+
+def test_a_file_never_has_more_parts_than_s3_takes(
+    store: Store, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "MOST_PARTS", 2)
+    data = os.urandom(3 * PART)
+
+    store.put_file(prefix + "dump.sealed", io.BytesIO(data), part=PART)  # a third would be refused
+
+    info = store.head(prefix + "dump.sealed")
+    assert info is not None
+    assert info.etag.strip('"').endswith("-2")
+    assert store.get(prefix + "dump.sealed") == data
+
+
+def test_of_an_upload_that_breaks_off_nothing_stays(store: Store, prefix: str) -> None:
+    store.put(prefix + "dump.sealed", b"before")
+
+    with pytest.raises(OSError, match="torn"):
+        store.put_file(prefix + "dump.sealed", Torn(os.urandom(3 * PART)), part=PART)
+
+    assert store.get(prefix + "dump.sealed") == b"before"
+    assert list(store.uploads(prefix)) == []
+
+
+class Torn(io.BytesIO):
+    """A file whose disk fails at the second part."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() >= PART:
+            raise OSError("torn")
+        return super().read(size)
 
 
 def test_an_upload_nobody_ended_is_found_and_aborted(store: Store, prefix: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 from sqlalchemy import select
 
-from backup import findings
+from backup import findings, unexplained
 from backup.models import Finding
 from backup.states import Decision
 from strongroom.db import Role
@@ -88,10 +88,15 @@ def _settle(
             raise NotFound(f"There is no finding {finding_id}. See `strongroom finding list`.")
         slug = session.get_one(Tenant, known.tenant_id).slug
     with platform.database.session(Role.OPERATOR, tenant=known.tenant_id) as session:
+        now = platform.now()
         row = findings.settle(
-            session, (known.tenant_id, finding_id), decision, by=me(), note=note, now=platform.now()
+            session, (known.tenant_id, finding_id), decision, by=me(), note=note, now=now
         )
-    Screen(as_json).give(_document(row, slug), text=f"Finding {row.id} is settled: {decision}.")
+        said = f"Finding {row.id} is settled: {decision}."
+        if row.code == unexplained.CODE and decision is Decision.ACCEPTED:
+            unexplained.prove(session, row, by=me(), now=now)
+            said += " Everything there is checked and read back now; then removal goes on."
+    Screen(as_json).give(_document(row, slug), text=said)
 
 
 def _document(row: Finding, slug: str) -> dict[str, Any]:

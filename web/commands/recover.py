@@ -29,6 +29,11 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--share", "shares", multiple=True, type=FILE, help="Of the escrow key.")
 @click.option("--key-store", type=FOLDER, help="A backup of the key store.")
 @click.option("--trust", metavar="KEY", help="The records key, where no share says it.")
+@click.option(
+    "--record-key-to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Without --home: put the key that signs records there.",
+)
 @click.option("--dry-run", is_flag=True, help="Look, and say what would be done.")
 @common
 def recover(
@@ -38,14 +43,15 @@ def recover(
     shares: tuple[Path, ...],
     key_store: Path | None,
     trust: str | None,
+    record_key_to: Path | None,
     dry_run: bool,
     home: Path | None,
     as_json: bool,
 ) -> None:
     """An empty machine back to a working platform, from the buckets and what opens them.
 
-    Without --home into the database that STRONGROOM_DATABASE_URL_* name. Killed, it is run again
-    and ends the same. Exit 3 if something is missing; the report says what.
+    Without --home into the empty database that STRONGROOM_DATABASE_URL_* name, with their key store.
+    Killed, it is run again and ends the same. Exit 3 if something is missing; the report says what.
 
     Example: strongroom recover --from-buckets --region a=https://s3.example.net/vault
     --region-keys keys.json --share 1.txt --share 2.txt --share 3.txt --home var/strongroom
@@ -58,6 +64,7 @@ def recover(
         key_store=key_store,
         trust=trust,
         home=home,
+        record_key_to=record_key_to,
         dry_run=dry_run,
     )
     report = recovering.recover(wanted, say=screen.say)

@@ -18,9 +18,10 @@ from flask import Blueprint, Response, abort, make_response, render_template, re
 
 from strongroom.db import Role
 from strongroom.runtime import Runtime
-from web import health
+from web import health, rehearsed
 from web.health import RANK, Attention, Counts, Health
 from web.pages import detail, language
+from web.rehearsed import LastDrill
 
 ROWS = 100  # tenants or points on one page
 BUSY_SECONDS = 2  # while something runs; then a page renews itself this often
@@ -44,6 +45,7 @@ class Overview:
 
     sheet: Sheet  # of Health, worst first
     counts: dict[UUID, Counts]  # of those on the sheet
+    drills: dict[UUID, LastDrill]  # the same
     total: int
     attention: int
     severe: bool  # of some it is more than a nuisance
@@ -107,10 +109,13 @@ def read_overview(runtime: Runtime) -> Overview:
         if request.args.get("show") == "attention":
             chosen = [each for each in everybody if each.troubles]
         sheet = cut(sorted(chosen, key=urgency))
-        counts = health.count_points(session, [each.id for each in sheet.rows])
+        here = [each.id for each in sheet.rows]
+        counts = health.count_points(session, here)
+        drills = rehearsed.last_of(session, here)
     return Overview(
         sheet=sheet,
         counts=counts,
+        drills=drills,
         total=len(everybody),
         attention=sum(bool(each.troubles) for each in everybody),
         severe=any(found.code.severe for each in everybody for found in each.troubles),

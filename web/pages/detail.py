@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import and_, select, true
 from sqlalchemy.orm import Session
 
+from backup import findings
 from backup.models import (
     BackupRun,
     Copy,
@@ -37,8 +38,11 @@ from strongroom.db import Role
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from web import health, readings
+from web import health, readings, rehearsed
 from web.health import Counts, Health, said_why
+from web.pages import findings as finding_lines
+from web.pages.findings import FindingLine
+from web.rehearsed import LastDrill
 
 LATELY = timedelta(days=30)
 MOST = 20  # failures and missed slots that are listed
@@ -101,6 +105,8 @@ class Detail:
     holds: Sequence[Hold]
     sources: Sequence[SourceLine]
     work: Sequence[WorkLine]
+    drill: LastDrill | None  # None: none has come to an end yet
+    findings: Sequence[FindingLine]  # open ones
     failures: Sequence[FailureLine]
     missed: Sequence[MissedSlot]
     points: Sequence[Mapping[str, Any]]  # as readings.points has them
@@ -125,6 +131,8 @@ def read(runtime: Runtime, slug: str) -> Detail | None:
             holds=_holds(session, tenant.id, now),
             sources=_sources(session, tenant.id),
             work=work,
+            drill=rehearsed.last_of(session, [tenant.id]).get(tenant.id),
+            findings=finding_lines.lines(findings.open_of(session, tenant.id)),
             failures=_failures(session, tenant.id, since=now - LATELY),
             missed=_missed(session, tenant.id, since=now - LATELY),
             points=[

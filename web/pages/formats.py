@@ -19,7 +19,9 @@ from web.pages.language import locale
 
 
 def register(app: Flask) -> None:
-    app.jinja_env.filters.update(ltr=ltr, size=sized, number=number, day=day, when=when, ago=ago)
+    app.jinja_env.filters.update(
+        ltr=ltr, size=sized, number=number, day=day, when=when, ago=ago, lasting=lasting
+    )
 
 
 def ltr(value: object) -> Markup:
@@ -29,6 +31,18 @@ def ltr(value: object) -> Markup:
 
 def sized(count: float | None) -> Markup:
     return Markup("") if count is None else ltr(size(count))
+
+
+def lasting(seconds: float | None) -> Markup:
+    """How long it took, with the signs of units that every language knows; never broken apart."""
+    if seconds is None:
+        return Markup("")
+    if seconds < 60:
+        words = f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    else:
+        minutes = round(seconds / 60)
+        words = f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return ltr(words.replace(" ", "\N{NO-BREAK SPACE}"))
 
 
 def number(value: int) -> Markup:

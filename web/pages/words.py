@@ -12,6 +12,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from web.health import Attention, Trouble
+from web.pages.findings import FINDINGS
 from web.pages.formats import ltr
 from web.pages.language import gettext, ngettext
 
@@ -261,13 +262,22 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 
 
 def register(app: Flask) -> None:
-    app.jinja_env.globals.update(said=said, trouble=trouble, remedy=remedy)
+    app.jinja_env.globals.update(said=said, trouble=trouble, remedy=remedy, finding=finding)
 
 
 def said(table: str, code: str) -> str | Markup:
     """What a code means; the code itself where nobody has said."""
     message = TABLES[table].get(code)
     return ltr(code) if message is None else gettext(message)
+
+
+def finding(code: str) -> dict[str, Any]:
+    """What a finding means, and what to do; the code itself where nobody has said."""
+    means, todo = FINDINGS.get(code, (None, None))
+    return {
+        "means": ltr(code) if means is None else gettext(means),
+        "todo": None if todo is None else gettext(todo),
+    }
 
 
 def trouble(found: Trouble) -> str | Markup:

@@ -1,8 +1,9 @@
 {{/*
 The pod of every part. Takes root, component, and what the part may do:
-  role        of the database, one of migrator web worker dispatcher operator
+  roles       of the database: a list out of migrator web worker dispatcher operator dumper
   broker      true: gets the broker's URL
-  storage     true: gets the regions' credentials and the key store
+  storage     true: gets the regions' credentials, the key store and the key that signs records
+  settings    variables that are no secrets: name without STRONGROOM_ to value
   work        size of a folder for caches and scratch space
   args        of the program; or command, to replace it
   container   more of the container (ports, probes, resources), as YAML
@@ -27,7 +28,8 @@ securityContext:
   runAsGroup: 10001
   fsGroup: 10001
   fsGroupChangePolicy: OnRootMismatch
-  seccompProfile: {type: RuntimeDefault}
+  seccompProfile:
+    {{- toYaml $values.seccompProfile | nindent 4 }}
 {{- with $values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -79,10 +81,10 @@ containers:
       {{- include "strongroom.environment" . | nindent 6 }}
     volumeMounts:
       - {name: tmp, mountPath: /tmp}
-      {{- if .role }}
+      {{- if .roles }}
       - {name: secrets, mountPath: /run/secrets/strongroom, readOnly: true}
       {{- end }}
-      {{- if .storage }}
+      {{- if and .storage (eq $values.keys.provider "local") }}
       - {name: keys, mountPath: /var/lib/strongroom/keys}
       {{- end }}
       {{- if .work }}
@@ -94,16 +96,16 @@ containers:
 volumes:
   - name: tmp
     emptyDir: {sizeLimit: {{ $values.tmpSize }}}
-  {{- if .role }}
+  {{- if .roles }}
   - name: secrets
     projected:
       defaultMode: 0440
       sources:
         {{- include "strongroom.secrets" . | nindent 8 }}
   {{- end }}
-  {{- if .storage }}
+  {{- if and .storage (eq $values.keys.provider "local") }}
   - name: keys
-    persistentVolumeClaim: {claimName: {{ $values.keyStore.existingClaim }}}
+    persistentVolumeClaim: {claimName: {{ $values.keys.local.existingClaim }}}
   {{- end }}
   {{- with .work }}
   - name: work
@@ -117,7 +119,7 @@ volumes:
 {{/* Secrets are files; the variables only say where. */}}
 {{- define "strongroom.environment" -}}
 - {name: STRONGROOM_WEB_ADDRESS, value: {{ include "strongroom.address" .root }}}
-{{- with .role }}
+{{- range .roles }}
 - {name: STRONGROOM_DATABASE_URL_{{ upper . }}_FILE, value: /run/secrets/strongroom/database-{{ . }}}
 {{- end }}
 {{- if .broker }}
@@ -125,7 +127,11 @@ volumes:
 {{- end }}
 {{- if .storage }}
 - {name: STRONGROOM_REGIONS_FILE, value: /run/secrets/strongroom/regions}
-- {name: STRONGROOM_KEYS_FOLDER, value: /var/lib/strongroom/keys}
+- {name: STRONGROOM_RECORD_KEY_FILE, value: /run/secrets/strongroom/record-key}
+{{- include "strongroom.keysEnvironment" .root.Values.keys }}
+{{- end }}
+{{- range $name, $value := .settings }}
+- {name: STRONGROOM_{{ $name }}, value: {{ $value | toString | quote }}}
 {{- end }}
 {{- if .work }}
 - {name: STRONGROOM_WORK_FOLDER, value: /var/lib/strongroom/work}
@@ -136,7 +142,7 @@ volumes:
 {{- end -}}
 
 {{- define "strongroom.secrets" -}}
-{{- with .role }}
+{{- range .roles }}
 {{- $database := index $.root.Values.database . }}
 - secret:
     name: {{ $database.existingSecret }}
@@ -151,5 +157,9 @@ volumes:
 - secret:
     name: {{ .root.Values.regions.existingSecret }}
     items: [{key: {{ .root.Values.regions.key }}, path: regions}]
+- secret:
+    name: {{ .root.Values.recordKey.existingSecret }}
+    items: [{key: {{ .root.Values.recordKey.key }}, path: record-key}]
+{{- include "strongroom.keysSecrets" .root.Values.keys }}
 {{- end }}
 {{- end -}}

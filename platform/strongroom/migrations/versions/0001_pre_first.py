@@ -382,6 +382,7 @@ def upgrade() -> None:
                 "key-change",
                 "heal",
                 "repeat",
+                "accepted",
                 name="actkind",
                 native_enum=False,
                 create_constraint=True,
