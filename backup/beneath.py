@@ -64,7 +64,9 @@ def explain(leased: Leased, reader: Reader, keys: Iterable[str]) -> int:
 
     Gives how many versions that were. Without this they would be a stranger's, and stop removal.
     """
-    site = leased.site
+    site, keys = leased.site, list(keys)
+    if not keys:
+        return 0
     stock = take_stock(leased)
     pairs = []
     for key in keys:
@@ -89,8 +91,13 @@ def suspects(stock: Inventory, reader: Reader, packs: Iterable[str]) -> list[str
     site = reader.site
     looked_at = [CONFIG, f"keys/{site.row.key_hint}", *stock.here("index/")]
     looked_at += [*stock.here("snapshots/"), *map(key_of_pack, sorted(set(packs)))]
+    return damaged(reader, looked_at)
+
+
+def damaged(reader: Reader, keys: Iterable[str]) -> list[str]:
+    """Those of these keys that hold something else than they should."""
     # First the key file: without it no config opens.
-    return [key for key in sorted(looked_at, key=_order) if not _is_whole(reader, key)]
+    return [key for key in sorted(keys, key=_order) if not _is_whole(reader, key)]
 
 
 def _is_whole(reader: Reader, key: str) -> bool:

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import followers, lags, leases, locking, point_records, probing, repositories
+from backup import followers, lags, leases, locking, point_records, probing, repositories, watching
 from backup.founding import Within
 from backup.making import failure_of
 from backup.models import Copy, Repository, Snapshot
@@ -130,7 +130,7 @@ def _copy(
     copied = commands.copy(
         source.restic(storage.Act.READ),
         _held_back(target.restic, source.restic(storage.Act.READ)),
-        target.here(seconds=COPY_SECONDS),
+        watching.also(target.here(seconds=COPY_SECONDS), source),
         list(ids.values()),
         through=Within(source.store(storage.Act.READ), source.prefix),
     )

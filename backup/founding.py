@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from backup import acts, placing, repositories
+from backup import acts, placing, repositories, watching
 from backup.keyfile import Stamp
 from backup.models import Repository
 from backup.repositories import Site
@@ -88,9 +88,7 @@ def tidy(site: Site, held: Held, *, but: UUID) -> None:
     Only ever under our own lease: it removes every lock there is. `but` is our own open act.
     """
     runtime = site.runtime
-    here = repositories.surroundings(
-        runtime, site.row.id, seconds=3600, stop=repositories.Lost(held)
-    )
+    here = watching.surroundings(site, seconds=3600, stop=repositories.Lost(held))
     commands.unlock_all(site.restic(Rights.BACKUP), here)
     store = site.store(Rights.BACKUP)
     acts.close_open(site, store=store, but=but)

@@ -21,7 +21,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select, update
 
-from backup import acts, keyfile, repositories, sealing
+from backup import acts, keyfile, repositories, sealing, watching
 from backup.founding import Within
 from backup.leases import Leased
 from backup.models import Repository, Snapshot
@@ -147,7 +147,7 @@ def _known_there(source: Site, rows: Iterable[Snapshot]) -> dict[UUID, str]:
 
 def _graft(leased: Leased, source: Site, ids: list[str], *, tag: str) -> None:
     reading = source.restic(Act.READ)
-    here = leased.here(seconds=SECONDS)
+    here = watching.also(leased.here(seconds=SECONDS), source)
     within = Within(source.store(Act.READ), source.prefix)
     master = keyfile.unlock(within.get(f"keys/{source.row.key_hint}"), source.password)
     extra = {}
@@ -170,7 +170,7 @@ def retagged(text: str, tag: str) -> bytes:
 def _copy(leased: Leased, source: Site, row: Snapshot, restic_id: str) -> None:
     """A snapshot that is gone comes back under a new name, and its row with it."""
     reading = source.restic(Act.READ)
-    here = leased.here(seconds=SECONDS)
+    here = watching.also(leased.here(seconds=SECONDS), source)
     trees = {one.id: one.tree for one in commands.snapshots(reading, here)}
     [copied] = commands.copy(
         reading,

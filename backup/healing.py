@@ -10,11 +10,11 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup.models import Finding, Healing
+from backup.models import Finding, Healing, Pack
 from backup.states import HealingState
-from strongroom.actors import Actor
+from strongroom.actors import WORKER, Actor
 from strongroom.ids import new_id
-from strongroom.lifecycle import Move, Reason, record
+from strongroom.lifecycle import Move, Reason, advance, record
 
 MISSING = "data-missing"  # no region has it now; the next backup stores again what still exists
 OPEN = (HealingState.WAITING, HealingState.HEALING, HealingState.QUARANTINED)
@@ -50,19 +50,48 @@ def want(
     return row
 
 
+def close(
+    session: Session, tenant: UUID, repository_id: UUID, *, report: Mapping[str, Any], now: datetime
+) -> None:
+    """End a healing that nobody needs any more, for what was gone lies there again.
+
+    Only under the repository's lease: who has taken the healing can then have done nothing yet,
+    and finds a higher fence. Packs that were read and found damaged are still for the healing.
+    """
+    row = _open(session, tenant, repository_id, lock=True)
+    if row is None or row.state is HealingState.QUARANTINED or _has_damaged(session, repository_id):
+        return
+    values = {
+        "ended_at": now,
+        "report": {**(row.report or {}), **report},
+        "failure": None,
+        "fence": row.fence + 1,
+        "owner": None,
+        "lease_until": None,
+    }
+    move = Move(by=WORKER, at=now, reason=Reason("undeleted"), values=values)
+    advance(session, row, HealingState.HEALED, move)
+
+
+def _has_damaged(session: Session, repository_id: UUID) -> bool:
+    damaged = select(Pack.name).where(Pack.repository_id == repository_id, Pack.whole.is_(False))
+    return session.execute(damaged.limit(1)).first() is not None
+
+
 def is_open(session: Session, tenant: UUID, repository_id: UUID) -> bool:
     """Whether damage was seen there that has not been dealt with yet."""
     return _open(session, tenant, repository_id) is not None
 
 
-def _open(session: Session, tenant: UUID, repository_id: UUID) -> Healing | None:
-    return session.execute(
-        select(Healing).where(
-            Healing.tenant_id == tenant,
-            Healing.repository_id == repository_id,
-            Healing.state.in_(OPEN),
-        )
-    ).scalar_one_or_none()
+def _open(
+    session: Session, tenant: UUID, repository_id: UUID, *, lock: bool = False
+) -> Healing | None:
+    wanted = select(Healing).where(
+        Healing.tenant_id == tenant,
+        Healing.repository_id == repository_id,
+        Healing.state.in_(OPEN),
+    )
+    return session.execute(wanted.with_for_update() if lock else wanted).scalar_one_or_none()
 
 
 def _together(earlier: Mapping[str, Any], seen: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backup import keyfile, sealing
 from backup.acts import Pair
@@ -62,6 +62,17 @@ class Inventory:
             for key in self.here(folder)
             if any(not self.is_known(each) for each in self.beneath(key))
         ]
+
+    def without(self, pairs: Collection[Pair]) -> Inventory:
+        """The same once these versions are gone: what lies beneath comes to the top. Pure."""
+        left = {
+            key: [each for each in versions if (each.key, each.version_id) not in pairs]
+            for key, versions in self.versions.items()
+        }
+        return Inventory(
+            {key: [replace(some[0], latest=True), *some[1:]] for key, some in left.items() if some},
+            self.recorded,
+        )
 
 
 def of(versions: Iterable[Version], prefix: str, recorded: AbstractSet[Pair]) -> Inventory:

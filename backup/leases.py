@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, census, founding, key_records, placing, probing, repositories
+from backup import acts, census, founding, key_records, placing, probing, repositories, watching
 from backup.models import Act, Repository
 from backup.repositories import RepositoryBusy, Site
 from backup.restic.calls import Repository as ResticRepository
@@ -53,10 +53,8 @@ class Leased:
         return self.site.restic_with(self.rights)
 
     def here(self, *, seconds: float) -> Surroundings:
-        """Where restic may run while the lease lasts."""
-        return repositories.surroundings(
-            self.site.runtime, self.site.row.id, seconds=seconds, stop=repositories.Lost(self.held)
-        )
+        """Where restic may run while the lease lasts, and the region answers."""
+        return watching.surroundings(self.site, seconds=seconds, stop=repositories.Lost(self.held))
 
 
 @contextmanager

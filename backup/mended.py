@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from backup import acts, beneath, findings, followers, healing, losses, unexplained
+from backup import acts, beneath, findings, followers, healing, lags, losses, unexplained
 from backup.grafting import root_of
 from backup.healing import MISSING
 from backup.inventory import Inventory, name_of
@@ -78,11 +78,7 @@ def settle(
     known = session.execute(select(Pack.name).where(Pack.repository_id == site.row.id)).scalars()
     stale = {name for name in known if name not in there}.union(names)
     session.execute(delete(Pack).where(Pack.repository_id == site.row.id, Pack.name.in_(stale)))
-    session.execute(
-        update(Copy)
-        .where(Copy.repository_id == site.row.id, Copy.state == CopyState.WAITING)
-        .values(due_at=now, nudged_at=None)
-    )
+    stored_again(session, site.row.id, now=now)
     session.execute(
         update(Removal)
         .where(
@@ -94,6 +90,25 @@ def settle(
     if thawing:
         thaw(session, leased, stock, now=now)
     return want_proofs(session, site.row.id, now=now)
+
+
+def stored_again(session: Session, repository_id: UUID, *, now: datetime) -> None:
+    """Copies whose snapshots lie there again are stored, with no worker's help; the others are due.
+
+    Only under the repository's lease: a worker that has taken such a copy has done nothing yet.
+    """
+    wanted = select(Copy).where(
+        Copy.repository_id == repository_id,
+        Copy.state.in_([CopyState.WAITING, CopyState.COPYING]),
+    )
+    for copy in session.execute(wanted.with_for_update()).scalars():
+        if followers.is_whole(session, copy.point_id, repository_id):
+            values = {**RELEASED, "stored_at": now, "fence": copy.fence + 1}
+            move = Move(by=WORKER, at=now, reason=Reason("there-again"), values=values)
+            advance(session, copy, CopyState.STORED, move)
+            lags.settle(session, copy, now=now)
+        elif copy.state is CopyState.WAITING:
+            copy.due_at, copy.nudged_at = now, None
 
 
 def undate(session: Session, repository_id: UUID) -> None:

@@ -37,7 +37,8 @@ class CopyState(enum.StrEnum):
 
 
 COPY_STEPS = {
-    CopyState.WAITING: frozenset({CopyState.COPYING, CopyState.REMOVED}),
+    # Stored at once where what had vanished lies there again.
+    CopyState.WAITING: frozenset({CopyState.COPYING, CopyState.STORED, CopyState.REMOVED}),
     CopyState.COPYING: frozenset({CopyState.STORED, CopyState.WAITING, CopyState.QUARANTINED}),
     CopyState.STORED: frozenset({CopyState.REMOVED, CopyState.WAITING}),
     CopyState.REMOVED: frozenset[CopyState](),
@@ -142,7 +143,8 @@ class HealingState(enum.StrEnum):
 
 
 HEALING_STEPS = {
-    HealingState.WAITING: frozenset({HealingState.HEALING}),
+    # Healed without us where somebody brought back what was gone.
+    HealingState.WAITING: frozenset({HealingState.HEALING, HealingState.HEALED}),
     HealingState.HEALING: frozenset(
         {
             HealingState.HEALED,

@@ -1,13 +1,17 @@
 """Bringing back what somebody else deleted or overwrote in a region: one repository at a time.
 
 A delete leaves a marker, and everything beneath it. Markers that no recorded act of ours made are
-removed, so that what lies beneath is current again; what we forgot or pruned stays gone. Then the
-repository is mended from its own versions, checked, counted and unfrozen, and proofs are wanted.
+removed, so that what lies beneath is current again; what we forgot or pruned stays gone. Where
+other content lies on top, what lies beneath is written over it. Then restic checks the structure
+once; only where it finds something wrong are indexes read and what our own removal hid brought back
+too. The rows follow: copies are stored, a healing that waits is over, and a proof is wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,12 +19,23 @@ from uuid import UUID
 
 import structlog
 
-from backup import acts, beneath, census, founding, healing, inventory, leases, mended, repositories
+from backup import (
+    acts,
+    beneath,
+    beside,
+    census,
+    founding,
+    healing,
+    inventory,
+    leases,
+    losses,
+    mended,
+    repositories,
+)
 from backup.acts import Pair
 from backup.inventory import CONFIG, Inventory, Reader, key_of_pack, name_of
 from backup.leases import Leased
-from backup.losses import gone, rows_of
-from backup.repositories import Site
+from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands, repairs
 from backup.restic.flags import CheckExtent
 from strongroom.actors import Actor
@@ -32,7 +47,11 @@ from strongroom.storage import Act, Kept, Store, Version
 
 SECONDS = 6 * 3600.0
 AT_ONCE = 5000  # markers removed with one set of short credentials
+BUSY_SECONDS = 17 * 60.0  # as long as a lost worker's rights to delete may last
+PAUSE_SECONDS = 0.5
 ALL = ("keys/", CONFIG, "index/", "snapshots/", "data/")
+
+Say = Callable[[str], None]
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +62,18 @@ class Undeleted:
 
     tenant: UUID
     repository: UUID
-    back: int = 0  # objects that are there again
+    keys: set[str] = field(default_factory=set)  # of objects that are there again
+    records: int = 0  # beside the repository, that are there again
     kept: list[str] = field(default_factory=list)  # keys whose markers the region would not remove
     missing: list[str] = field(default_factory=list)  # restic ids, and what the check said
     clean: bool = False  # restic's check of the structure
     proofs: int = 0  # of the data, that are wanted now
     problem: str | None = None
+
+    @property
+    def back(self) -> int:
+        """How many objects are there again."""
+        return len(self.keys)
 
     @property
     def is_whole(self) -> bool:
@@ -58,6 +83,7 @@ class Undeleted:
         return {
             "repository": str(self.repository),
             "back": self.back,
+            "records": self.records,
             "kept": self.kept,
             "missing": self.missing,
             "clean": self.clean,
@@ -72,7 +98,11 @@ class Plan:
 
     markers: tuple[Pair, ...]  # of somebody else, to be removed
     deleted: frozenset[str]  # keys that are current again then
-    overwritten: tuple[str, ...]  # keys with other content beneath that nobody of us left there
+    overwritten: tuple[str, ...]  # keys that then have content beneath that nobody of us left there
+
+    @property
+    def keys(self) -> set[str]:
+        return {*self.deleted, *self.overwritten}
 
 
 def plan(stock: Inventory, *, since: datetime | None) -> Plan:
@@ -89,12 +119,9 @@ def plan(stock: Inventory, *, since: datetime | None) -> Plan:
         and (since is None or version.modified >= since)
     ]
     going = {acts.pair_of(each) for each in markers}
-    deleted = set()
-    for key, versions in stock.versions.items():
-        left = [each for each in versions if acts.pair_of(each) not in going]
-        if versions[0].marker and left and not left[0].marker:
-            deleted.add(key)
-    overwritten = [key for folder in ALL for key in stock.overwritten(folder) if key not in deleted]
+    then = stock.without(going)
+    deleted = {key for key in stock.versions if not stock.current(key) and then.current(key)}
+    overwritten = [key for folder in ALL for key in then.overwritten(folder)]
     return Plan(tuple(sorted(going)), frozenset(deleted), tuple(overwritten))
 
 
@@ -104,9 +131,7 @@ def preview(site: Site, *, since: datetime | None) -> Undeleted:
         recorded = acts.known_versions(session, site.row.id)
     listed = site.store(Act.BACKUP).versions(site.prefix)
     found = plan(inventory.of(listed, site.prefix, recorded), since=since)
-    return Undeleted(
-        site.row.tenant_id, site.row.id, back=len(found.deleted) + len(found.overwritten)
-    )
+    return Undeleted(site.row.tenant_id, site.row.id, keys=found.keys)
 
 
 def undelete(
@@ -116,41 +141,73 @@ def undelete(
     *,
     since: datetime | None,
     by: Actor,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Undeleted:
-    """Bring one repository back; what goes wrong stands in the answer. May be repeated."""
+    """Bring one repository back; what goes wrong stands in the answer. May be killed, and repeated."""
     done = Undeleted(tenant, repository_id)
     try:
-        with leases.leased(runtime, tenant, repository_id, damaged=True) as leased:
+        with _leased(runtime, tenant, repository_id, say) as leased:
             _undelete(leased, done, since=since, say=say)
             _record(leased, done, by=by)
+        done.records = beside.bring_back(leased.site)
     except StrongroomError as error:
         log.warning("undelete failed", repository=str(repository_id), error=error.message)
         done.problem = error.message
     return done
 
 
-def _undelete(
-    leased: Leased, done: Undeleted, *, since: datetime | None, say: Callable[[str], None]
-) -> None:
+@contextmanager
+def _leased(runtime: Runtime, tenant: UUID, repository_id: UUID, say: Say) -> Iterator[Leased]:
+    """The repository, as soon as who holds it lets go. Raises RepositoryBusy after BUSY_SECONDS."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    with ExitStack() as stack:
+        leased: Leased | None = None
+        while leased is None:
+            try:
+                leased = stack.enter_context(
+                    leases.leased(runtime, tenant, repository_id, damaged=True)
+                )
+            except RepositoryBusy:
+                if time.monotonic() > deadline:
+                    raise
+                say("waiting for a worker that holds the repository")
+                time.sleep(PAUSE_SECONDS)
+        yield leased
+
+
+def _undelete(leased: Leased, done: Undeleted, *, since: datetime | None, say: Say) -> None:
     site = leased.site
     # What a lost worker of ours deleted is known only now.
     acts.close_open(site, store=leased.store, but=leased.act)
-    found = plan(beneath.take_stock(leased), since=since)
+    stock = beneath.take_stock(leased)
+    found = plan(stock, since=since)
     say(f"{len(found.deleted)} objects are deleted, {len(found.overwritten)} overwritten")
-    kept = remove_markers(leased, found.markers)
-    done.kept = sorted({each.key.removeprefix(site.prefix) for each in kept})
-    done.back = len(found.deleted.difference(done.kept))
+    kept = {(each.key, each.version_id) for each in remove_markers(leased, found.markers)}
+    done.kept = sorted({key.removeprefix(site.prefix) for key, _ in kept})
+    now = stock.without(set(found.markers) - kept)
+    done.keys = {key for key in found.deleted if now.current(key)}
     reader = Reader(site, site.store(Act.READ))
-    done.back += _mend(leased, reader, found.overwritten)
-    done.back += _bring_back_needed(leased, reader)
+    done.keys |= _mend(leased, reader, now, found.overwritten)
+    done.keys |= _put_back(leased, reader, now, _named(site))
+    say("restic checks the structure")
+    if site.row.unclean or not _is_clean(leased, done):
+        _look_deeper(leased, done, reader, say=say)
+
+
+def _look_deeper(leased: Leased, done: Undeleted, reader: Reader, *, say: Say) -> None:
+    """What was deleted while our own removal was under way counts as ours; need tells it apart.
+
+    Tidying comes after that: it drops from the indexes what is not there.
+    """
+    say("what indexes name is looked for beneath")
+    done.keys |= _bring_back_needed(leased, reader)
     lost = _lacking(leased, beneath.take_stock(leased))
-    founding.tidy(site, leased.held, but=leased.act)
+    founding.tidy(leased.site, leased.held, but=leased.act)
     if not _is_clean(leased, done, lost):
-        say("the structure is not whole yet: what our own removal hid meanwhile comes back too")
-        done.back += _bring_back_hidden(leased, reader)
-        done.back += _bring_back_needed(leased, reader)
-        founding.tidy(site, leased.held, but=leased.act)
+        say("the structure is not whole yet: what our own removal hid comes back too")
+        done.keys |= _bring_back_hidden(leased, reader)
+        done.keys |= _bring_back_needed(leased, reader)
+        founding.tidy(leased.site, leased.held, but=leased.act)
         _is_clean(leased, done, lost)
 
 
@@ -166,48 +223,60 @@ def remove_markers(leased: Leased, markers: Sequence[Pair]) -> list[Kept]:
     return kept
 
 
-def _mend(leased: Leased, reader: Reader, overwritten: Sequence[str]) -> int:
+def _mend(
+    leased: Leased, reader: Reader, stock: Inventory, overwritten: Collection[str]
+) -> set[str]:
     """Good versions on top of bad ones, in keys, config, indexes, snapshots and packs."""
-    stock = beneath.take_stock(leased)
-    packs = [name for key in overwritten if key.startswith("data/") and (name := name_of(key))]
-    bad = beneath.suspects(stock, reader, packs)
+    bad = beneath.damaged(reader, overwritten)
     back = beneath.bring_back(leased, stock, reader, bad)
-    beneath.explain(leased, reader, {*overwritten, *back})
-    return len(back)
+    beneath.explain(leased, reader, overwritten)
+    return set(back)
 
 
-def _is_clean(leased: Leased, done: Undeleted, lost: Sequence[str]) -> bool:
+def _put_back(
+    leased: Leased, reader: Reader, stock: Inventory, wanted: Collection[str]
+) -> set[str]:
+    """Of these, what is deleted and has a whole version beneath; also where it counts as ours."""
+    gone = [key for key in wanted if key in stock.versions and not stock.current(key)]
+    back = beneath.bring_back(leased, stock, reader, gone)
+    beneath.explain(leased, reader, back)
+    return set(back)
+
+
+def _named(site: Site) -> set[str]:
+    """What has to be there by our rows alone."""
+    snapshots = {f"snapshots/{row.restic_id}" for row in losses.rows_of(site, lost=True)}
+    return {CONFIG, f"keys/{site.row.key_hint}", *snapshots}
+
+
+def _is_clean(leased: Leased, done: Undeleted, lost: Sequence[str] = ()) -> bool:
     here = leased.here(seconds=SECONDS)
     report = commands.check(leased.site.restic(Act.READ), here, CheckExtent())
     census.take(leased.site, leased.store)
     done.clean = report.ok
-    done.missing = [f"snapshots/{row.restic_id}" for row in gone(leased.site)]
+    done.missing = [f"snapshots/{row.restic_id}" for row in losses.gone(leased.site)]
     if not report.ok:
         done.missing += [*lost, *report.messages[:20]]
     return done.clean and not done.missing
 
 
-def _bring_back_needed(leased: Leased, reader: Reader) -> int:
-    """What indexes and rows name: deleted while our own removal was under way, it counts as ours."""
+def _bring_back_needed(leased: Leased, reader: Reader) -> set[str]:
+    """What indexes and rows name."""
     stock = beneath.take_stock(leased)
-    lacking = [key for key in _lacking(leased, stock) if key in stock.versions]
-    back = beneath.bring_back(leased, stock, reader, lacking)
-    beneath.explain(leased, reader, back)
-    return len(back)
+    return _put_back(leased, reader, stock, _lacking(leased, stock))
 
 
-def _bring_back_hidden(leased: Leased, reader: Reader) -> int:
+def _bring_back_hidden(leased: Leased, reader: Reader) -> set[str]:
     """Indexes that an act of ours hid: one that was superseded does no harm."""
     stock = beneath.take_stock(leased)
-    hidden = [key for key in stock.versions if key.startswith("index/") and not stock.current(key)]
-    back = beneath.bring_back(leased, stock, reader, hidden)
-    beneath.explain(leased, reader, back)
-    return len(back)
+    return _put_back(
+        leased, reader, stock, [key for key in stock.versions if key.startswith("index/")]
+    )
 
 
 def _lacking(leased: Leased, stock: Inventory) -> list[str]:
     """Packs that an index names, and snapshots that a row names, and that do not lie there."""
-    wanted = {f"snapshots/{row.restic_id}" for row in rows_of(leased.site, lost=True)}
+    wanted = _named(leased.site)
     reading, here = leased.site.restic(Act.READ), leased.here(seconds=SECONDS)
     for key in stock.here("index/"):
         found = repairs.index(reading, here, name_of(key) or "")
@@ -217,17 +286,15 @@ def _lacking(leased: Leased, stock: Inventory) -> list[str]:
 
 def _record(leased: Leased, done: Undeleted, *, by: Actor) -> None:
     site, now = leased.site, leased.site.runtime.now()
+    of = (site.row.tenant_id, site.row.id)
     stock = beneath.take_stock(leased)
+    seen = {"undeleted": done.back}
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         if done.back:
             mended.undate(session, site.row.id)
         done.proofs = mended.settle(session, leased, stock, names=(), now=now, thawing=done.clean)
-        if not done.is_whole:  # from other regions, if they have it
-            healing.want(
-                session,
-                site.row.tenant_id,
-                site.row.id,
-                seen={"undeleted": done.back},
-                by=by,
-                now=now,
-            )
+        if done.is_whole:
+            healing.close(session, *of, report=seen, now=now)
+            losses.report(session, site, (), code=healing.MISSING, now=now)
+        else:  # from other regions, if they have it
+            healing.want(session, *of, seen=seen, by=by, now=now)

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from backup import repositories
+from backup import watching
 from backup.making import DUMP_NAME
 from backup.repositories import Site
 from backup.restic import commands
@@ -42,9 +42,7 @@ class Origin:
         return opened if self.from_cache else replace(opened, cache=None)
 
     def here(self, *, seconds: float) -> Surroundings:
-        return repositories.surroundings(
-            self.site.runtime, self.site.row.id, seconds=seconds, stop=self.stop
-        )
+        return watching.surroundings(self.site, seconds=seconds, stop=self.stop)
 
 
 def place(runtime: Runtime) -> Place:

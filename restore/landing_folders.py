@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from backup import places, repositories
+from backup import places, watching
 from backup.restic import commands
 from backup.restic.calls import Surroundings
 from backup.restic.flags import RestoreOrder
@@ -251,9 +251,7 @@ def _as_listed(path: str) -> str:
 
 
 def _here(going: Going, chosen: Chosen) -> Surroundings:
-    return repositories.surroundings(
-        going.runtime, chosen.site.row.id, seconds=SECONDS, stop=going.held.lost
-    )
+    return watching.surroundings(chosen.site, seconds=SECONDS, stop=going.held.lost)
 
 
 def _report(landed: Landed) -> dict[str, Any]:

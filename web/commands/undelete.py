@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 import click
 from sqlalchemy import select
 
-from backup import copies, followers, repositories
-from backup.models import Copy, Proof, Repository
-from backup.states import CopyState, ProofState
+from backup import losses, repositories, reproving
+from backup.models import Repository
 from backup.undelete import Undeleted, preview, undelete
 from strongroom.db import Role
 from strongroom.errors import BadValue, Incomplete, NotFound
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from web import following
+from web import side_by_side
 from web.commands.regions import region
+from web.failing import Stopped
 from web.output import Screen
 from web.session import common, connect, me
 
-PATIENCE = 6 * 3600.0
-UNPROVEN = (ProofState.WAITING, ProofState.PROVING)
+T = TypeVar("T")
 
-Rows = Sequence[tuple[Repository, Tenant]]
+AT_ONCE = 4  # tenants side by side: restic and the region are waited for most of the time
+TELL_SECONDS = 3.0
+
+Pair = tuple[Repository, Tenant]
 
 
 @region.command("undelete")
@@ -36,7 +39,7 @@ Rows = Sequence[tuple[Repository, Tenant]]
 @click.option("--tenant", "slug", metavar="SLUG", help="This tenant only.")
 @click.option("--since", metavar="TIME", help="Only what was deleted since; ISO 8601, UTC.")
 @click.option("--dry-run", is_flag=True, help="Count, and change nothing.")
-@click.option("--wait", is_flag=True, help="Until the data are proven too.")
+@click.option("--wait", is_flag=True, help="Until the data are proven too, or cannot be.")
 @common
 def undelete_(
     name: str,
@@ -49,24 +52,22 @@ def undelete_(
 ) -> None:
     """Bring back what somebody deleted or overwrote in a region, for every tenant.
 
-    What our own retention let go stays gone. Exit 3 if something is missing, or not proven yet.
+    What our own retention let go stays gone. May be stopped at any moment, and run again. Exit 3 if
+    something is missing, or not proven (yet): the last column says why.
 
     Example: strongroom region undelete region-a --since 2026-11-20T08:00 --wait
     """
-    platform, screen = connect(home), Screen(as_json)
-    moment = None if since is None else _moment(since)
+    platform = connect(home)
+    going = Going(platform, Screen(as_json), since=None if since is None else _moment(since))
     rows = _repositories(platform, name, slug)
-    done = []
-    for number, (row, tenant) in enumerate(rows, 1):
-        screen.say(f"{number} of {len(rows)}: {tenant.slug}")
-        done.append(_one(platform, row, since=moment, dry_run=dry_run, screen=screen))
-    if wait and not dry_run:
-        _wait_for_proofs(platform, [row for row, _ in rows])
+    done = going.all(rows, going.preview if dry_run else going.bring_back, what="brought back")
+    prove = going.prove if wait and not dry_run else going.doubt
+    doubts = going.all(rows, prove, what="proven" if wait else "looked at")
     told = [
-        {"tenant": tenant.slug, **each.to_json(), "proven": _proven(platform, row)}
-        for (row, tenant), each in zip(rows, done, strict=True)
+        {"tenant": tenant.slug, **each.to_json(), "proven": doubt is None, "doubt": doubt}
+        for (_row, tenant), each, doubt in zip(rows, done, doubts, strict=True)
     ]
-    screen.table(
+    going.screen.table(
         {"region": name, "dry_run": dry_run, "tenants": told},
         ["tenant", "brought back", "structure", "data proven", "what is missing"],
         [_line(each, dry_run=dry_run) for each in told],
@@ -76,71 +77,81 @@ def undelete_(
         click.get_current_context().exit(Incomplete.exit_code)
 
 
-def _one(
-    platform: Runtime, row: Repository, *, since: datetime | None, dry_run: bool, screen: Screen
-) -> Undeleted:
-    if dry_run:
-        return preview(repositories.site(platform, row.tenant_id, row.id), since=since)
-    done = undelete(
-        platform,
-        row.tenant_id,
-        row.id,
-        since=since,
-        by=me(),
-        say=lambda words: screen.say(f"  {words}"),
-    )
-    for copy_id in _there_again(platform, row):
-        copies.bring(platform, row.tenant_id, copy_id)
-    return done
+@dataclass
+class Going:
+    """One call of the command, and what each tenant's repository is at."""
 
+    platform: Runtime
+    screen: Screen
+    since: datetime | None
+    at: dict[str, str] = field(default_factory=dict)  # slug to words, of those under way
+    broken: set[str] = field(default_factory=set)  # slugs of those that no proof could pass
 
-def _there_again(platform: Runtime, row: Repository) -> list[UUID]:
-    """Copies that were to be brought again, and whose snapshots are all back."""
-    with platform.database.session(Role.WORKER, tenant=row.tenant_id) as session:
-        waiting = session.execute(
-            select(Copy).where(Copy.repository_id == row.id, Copy.state == CopyState.WAITING)
-        ).scalars()
-        return [each.id for each in waiting if followers.is_whole(session, each.point_id, row.id)]
+    def all(self, rows: Sequence[Pair], act: Callable[[Pair], T], *, what: str) -> list[T]:
+        """A few at a time, saying every few seconds how far it is. Raises Stopped on Ctrl-C."""
 
+        def watch(count: int) -> None:
+            under_way = "; ".join(f"{slug}: {words}" for slug, words in sorted(self.at.items()))
+            self.screen.say(f"{count} of {len(rows)} {what}. {under_way}")
 
-def _wait_for_proofs(platform: Runtime, rows: Sequence[Repository]) -> None:
-    def look() -> bool | None:
-        # Where the repository was busy with a proof, a worker brings the copy when it is due.
-        busy = any(_there_again(platform, row) or _open_proofs(platform, row) for row in rows)
-        return None if busy else True
-
-    following.wait(look, seconds=PATIENCE, what="the proofs")
-
-
-def _open_proofs(platform: Runtime, row: Repository) -> list[Proof]:
-    with platform.database.session(Role.OPERATOR, tenant=row.tenant_id) as session:
-        return list(
-            session.execute(
-                select(Proof)
-                .join(Copy, Copy.id == Proof.copy_id)
-                .where(Copy.repository_id == row.id, Proof.state.in_(UNPROVEN))
-            ).scalars()
-        )
-
-
-def _proven(platform: Runtime, row: Repository) -> bool:
-    """Whether every copy in the repository is there, and proven."""
-    with platform.database.session(Role.WORKER, tenant=row.tenant_id) as session:
-        stored = session.execute(
-            select(Copy).where(Copy.repository_id == row.id, Copy.state != CopyState.REMOVED)
-        ).scalars()
-        return all(
-            each.state is CopyState.STORED
-            and followers.is_whole(session, each.point_id, row.id)
-            and all(
-                one.verified_at is not None
-                for one in followers.snapshots_of(session, each.point_id, row.id)
+        try:
+            return side_by_side.carry_out(
+                act, rows, at_once=AT_ONCE, watch=watch, every=TELL_SECONDS
             )
-            for each in stored
-        )
+        except KeyboardInterrupt:
+            raise Stopped(
+                "Stopped. What is back stays; run the command again, and it goes on from there."
+            ) from None
+
+    def preview(self, pair: Pair) -> Undeleted:
+        row, _tenant = pair
+        site = repositories.site(self.platform, row.tenant_id, row.id)
+        return preview(site, since=self.since)
+
+    def bring_back(self, pair: Pair) -> Undeleted:
+        row, tenant = pair
+        with self._saying(tenant.slug) as say:
+            done = undelete(
+                self.platform, row.tenant_id, row.id, since=self.since, by=me(), say=say
+            )
+        if not done.clean:
+            self.broken.add(tenant.slug)
+        words = done.problem or ("whole" if done.is_whole else "NOT whole")
+        self.screen.say(f"{tenant.slug}: {done.back} objects are back, {words}")
+        return done
+
+    def prove(self, pair: Pair) -> str | None:
+        row, tenant = pair
+        if tenant.slug in self.broken:
+            return self.doubt(pair)
+        with self._saying(tenant.slug) as say:
+            doubt = reproving.wait(self.platform, row.tenant_id, row.id, say=say)
+        if doubt is not None:
+            self.screen.say(f"{tenant.slug}: {doubt}")
+        return doubt or self._gone(row)
+
+    def doubt(self, pair: Pair) -> str | None:
+        """Why not all that should lie there counts as proven now."""
+        row, _tenant = pair
+        with self.platform.database.session(Role.WORKER, tenant=row.tenant_id) as session:
+            left = len(reproving.unproven(session, row.id))
+        return f"{left} snapshots are not proven yet" if left else self._gone(row)
+
+    def _gone(self, row: Repository) -> str | None:
+        site = repositories.site(self.platform, row.tenant_id, row.id)
+        gone = len(losses.gone(site))
+        return f"{gone} snapshots are missing" if gone else None
+
+    @contextmanager
+    def _saying(self, slug: str) -> Iterator[Callable[[str], None]]:
+        self.at[slug] = "begins"
+        try:
+            yield lambda words: self.at.update({slug: words})
+        finally:
+            self.at.pop(slug, None)
 
 
-def _repositories(platform: Runtime, name: str, slug: str | None) -> Rows:
+def _repositories(platform: Runtime, name: str, slug: str | None) -> list[Pair]:
     with platform.database.session(Role.OPERATOR) as session:
         if session.execute(select(Region.id).where(Region.name == name)).first() is None:
             raise NotFound(f"There is no region {name!r}. See `strongroom region list`.")
@@ -172,7 +183,8 @@ def _moment(text: str) -> datetime:
 def _line(each: dict[str, Any], *, dry_run: bool) -> list[Any]:
     if dry_run:
         return [each["tenant"], each["back"], "", "", ""]
-    missing = [*([each["problem"]] if each["problem"] else []), *each["missing"], *each["kept"]]
+    said = [words for words in (each["problem"], each["doubt"]) if words]
+    missing = [*said, *each["missing"], *each["kept"]]
     return [
         each["tenant"],
         each["back"],

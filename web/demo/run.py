@@ -231,6 +231,7 @@ STEPS: Sequence[tuple[str, Callable[[Demo], Seen]]] = (
     ("Lose a region, restore from the other", lose_a_region),
     ("Rehearse every restore", troubles.rehearse),
     ("Damage a pack, find and mend it", troubles.heal),
+    ("Wipe a bucket, bring it back", troubles.wipe),
     ("Leave with the exit kit", leave),
 )
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,12 +16,15 @@ from backup import repositories
 from backup.models import Healing, Proof, Repository
 from backup.states import HealingState, Level, ProofState
 from restore.states import DrillState
+from strongroom import program
 from strongroom.db import Role
+from strongroom.program import Command
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.storage import Store
 from tenants.models import Tenant
 from web import following
+from web import stack as stacks
 from web.commands import drills
 from web.demo.stage import PATIENCE, Demo
 from web.demo.steps import Seen, require
@@ -75,6 +83,45 @@ def heal(demo: Demo) -> Seen:
     )
 
 
+def wipe(demo: Demo) -> Seen:
+    """Somebody with the root key deletes all that tenants have in a bucket; one command undoes it."""
+    region = demo.running.stack.regions[1].name
+    gone = {tenant.slug: _wiped(demo, tenant) for tenant in demo.tenants.values()}
+    began = time.monotonic()
+    told = _strongroom(demo.home, "region", "undelete", region, "--wait")["tenants"]
+    seconds = time.monotonic() - began
+    anew = 0
+    for each in told:
+        require(each["clean"] and each["proven"], f"{each['tenant']} is not proven: {each}")
+        lacking = gone[each["tenant"]] - _keys(demo, demo.tenants[each["tenant"]])
+        lost = sorted(key for key in lacking if "/index/" not in key)  # a worker may have had it
+        require(not lost, f"{len(lost)} objects did not come back: {', '.join(lost[:3])}")
+        anew += len(lacking)
+    count = sum(map(len, gone.values()))
+    return Seen(
+        f"all {count} objects of {len(told)} tenants in {region} were deleted with the root key: "
+        f"`region undelete` brought back {'each' if not anew else f'all but {anew} indexes'} in "
+        f"{seconds:.1f} s, and every snapshot is proven again"
+    )
+
+
+def _wiped(demo: Demo, tenant: Tenant) -> set[str]:
+    """Deletes every object of the tenant, what opens its backups included; gives their keys."""
+    keys = _keys(demo, tenant)
+    _row, region = _repository(demo.platform, tenant, 1)
+    store = _root(demo.platform, region)
+    for key in keys:
+        store.delete(key)
+    return keys
+
+
+def _keys(demo: Demo, tenant: Tenant) -> set[str]:
+    """All that lies in the second region for this tenant, but for locks, which come and go."""
+    _row, region = _repository(demo.platform, tenant, 1)
+    listed = _root(demo.platform, region).list(f"t/{tenant.id}/")
+    return {each.key for each in listed if "/locks/" not in each.key}
+
+
 def _prove(demo: Demo, tenant: Tenant, region: Region) -> ProofState:
     [asked] = following.prove(
         demo.platform, tenant, demo.points[tenant.slug], level=Level.DATA, region=region.name
@@ -105,6 +152,19 @@ def _root(platform: Runtime, region: Region) -> Store:
 
 def _other(demo: Demo) -> str:
     return demo.running.stack.regions[1].name
+
+
+def _strongroom(home: Path, *words: str) -> Any:
+    """The command as an operator gives it; its JSON."""
+    command = Command(
+        [sys.executable, "-m", "web.cli", *words, "--home", str(home), "--json"],
+        environment={"PATH": stacks.PATH, "LANG": "C.UTF-8"},
+        folder=Path("/"),
+    )
+    lines: list[str] = []
+    finished = program.run(command, timeout=PATIENCE, on_line=lines.append)
+    require(finished.code == 0, f"`strongroom {' '.join(words)}` failed: {finished.stderr}")
+    return json.loads("\n".join(lines))
 
 
 def _quiet() -> Screen:
