@@ -66,6 +66,7 @@ class Finding:
     run: UUID
     new: Sequence[Seen]  # snapshots that no row knows
     told: Told | None  # its record
+    alike: Mapping[str, frozenset[str]]  # by restic's id of a snapshot those of all its copies
 
 
 @dataclass
@@ -103,11 +104,12 @@ def adopt(runtime: Runtime, tenant: UUID, *, since: datetime) -> Adopted:
             found.closed.append(region)
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         known = _known(session, tenant)
+    alike = same_snapshots(seen)
     for run, parts in by_run(seen, told).items():
         new = [each for each in parts if (each.repository, each.what.id) not in known]
         if new or run in unfinished or run in told:
             with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-                finding = Finding(tenant, run, new, told.get(run))
+                finding = Finding(tenant, run, new, told.get(run), alike)
                 _adopt_run(session, finding, found, now=runtime.now())
     if not found.closed:
         with runtime.database.session(Role.WORKER, tenant=tenant) as session:
@@ -128,6 +130,19 @@ def by_run(seen: Iterable[Seen], told: Mapping[UUID, Told]) -> Mapping[UUID, Seq
         return min([*times, *([_moment(told[run]["taken_at"])] if run in told else [])])
 
     return {run: runs[run] for run in sorted(runs, key=began)}
+
+
+def same_snapshots(seen: Iterable[Seen]) -> Mapping[str, frozenset[str]]:
+    """Restic's ids of the same snapshot, by each of them. Pure.
+
+    All copies name the first, which may lie nowhere any more: its epoch was left.
+    """
+    groups: dict[str, set[str]] = {}
+    for each in seen:
+        groups.setdefault(each.what.original or each.what.id, set()).add(each.what.id)
+    return {
+        name: frozenset({first, *ids}) for first, ids in groups.items() for name in (first, *ids)
+    }
 
 
 def run_of(tags: Iterable[str]) -> UUID | None:
@@ -205,16 +220,16 @@ def _adopt_run(session: Session, one: Finding, found: Adopted, *, now: datetime)
     """One run of a tenant, with its snapshots that no row knows."""
     run = session.get(BackupRun, one.run)
     if run is not None and run.state in (RunState.STORED, RunState.FAILED, RunState.QUARANTINED):
-        found.copies += _adopt_copies(session, one.tenant, run, one.new, now=now)
+        found.copies += _adopt_copies(session, one, run, now=now)
         return
     if run is None and not one.new and not _stands(session, one):
         return  # its snapshots are gone again
     if run is None:
         run = _run(session, one, now=now)
     for each in one.new:
-        _snapshot(session, run, each)
+        _snapshot(session, run, each, one)
     if one.told is not None:
-        _parts(session, run, one.told)
+        _parts(session, run, one)
     if _finish(session, run, one.told, now=now):
         found.points += 1
 
@@ -222,15 +237,16 @@ def _adopt_run(session: Session, one: Finding, found: Adopted, *, now: datetime)
 def _stands(session: Session, one: Finding) -> bool:
     """Whether a snapshot that the record names is there."""
     named = [part["snapshot"] for part in (one.told or {}).get("parts", ()) if part["snapshot"]]
+    names = {each for name in named for each in one.alike.get(name, (name,))}
     rows = select(Snapshot.id).where(
-        Snapshot.tenant_id == one.tenant, Snapshot.restic_id.in_(named), Snapshot.standing()
+        Snapshot.tenant_id == one.tenant, Snapshot.restic_id.in_(names), Snapshot.standing()
     )
     return session.execute(rows.limit(1)).first() is not None
 
 
-def _parts(session: Session, run: BackupRun, told: Told) -> None:
+def _parts(session: Session, run: BackupRun, one: Finding) -> None:
     """As the run wrote them down: unchanged sources, manifests, failures."""
-    for said in told["parts"]:
+    for said in (one.told or {}).get("parts", ()):
         source = UUID(said["source"])
         if session.get(Source, source) is None:
             continue
@@ -239,7 +255,7 @@ def _parts(session: Session, run: BackupRun, told: Told) -> None:
                 PointSource.point_id == run.id, PointSource.source_id == source
             )
         ).scalar_one_or_none()
-        root = _root(session, run.tenant_id, source, said["snapshot"])
+        root = _root(session, one, source, said["snapshot"])
         if part is None:
             part = PointSource(
                 id=new_id(), tenant_id=run.tenant_id, point_id=run.id, source_id=source
@@ -253,17 +269,18 @@ def _parts(session: Session, run: BackupRun, told: Told) -> None:
         session.flush()
 
 
-def _root(session: Session, tenant: UUID, source: UUID, name: str | None) -> Snapshot | None:
+def _root(session: Session, one: Finding, source: UUID, name: str | None) -> Snapshot | None:
     if name is None:
         return None
     return session.execute(
         select(Snapshot)
         .where(
-            Snapshot.tenant_id == tenant,
+            Snapshot.tenant_id == one.tenant,
             Snapshot.source_id == source,
-            Snapshot.restic_id == name,
+            Snapshot.restic_id.in_(one.alike.get(name, (name,))),
             Snapshot.standing(),
         )
+        .order_by(Snapshot.id)
         .limit(1)
     ).scalar_one_or_none()
 
@@ -297,9 +314,9 @@ def _run(session: Session, one: Finding, *, now: datetime) -> BackupRun:
     return run
 
 
-def _snapshot(session: Session, run: BackupRun, each: Seen) -> Snapshot | None:
+def _snapshot(session: Session, run: BackupRun, each: Seen, one: Finding) -> Snapshot | None:
     """Its row, and that of the source's part in the point; a copy hangs on what it is a copy of."""
-    origin = _origin(session, run.tenant_id, each)
+    origin = _origin(session, one, each)
     part = session.execute(
         select(PointSource).where(
             PointSource.point_id == run.id, PointSource.source_id == each.source
@@ -336,15 +353,19 @@ def _snapshot(session: Session, run: BackupRun, each: Seen) -> Snapshot | None:
     return row
 
 
-def _origin(session: Session, tenant: UUID, each: Seen) -> Snapshot | None:
+def _origin(session: Session, one: Finding, each: Seen) -> Snapshot | None:
+    """A row of the same snapshot, wherever it lies or lay."""
     if each.what.original is None:
         return None
     return session.execute(
-        select(Snapshot).where(
-            Snapshot.tenant_id == tenant,
+        select(Snapshot)
+        .where(
+            Snapshot.tenant_id == one.tenant,
             Snapshot.source_id == each.source,
-            Snapshot.restic_id == each.what.original,
+            Snapshot.restic_id.in_(one.alike[each.what.id]),
         )
+        .order_by(Snapshot.id)
+        .limit(1)
     ).scalar_one_or_none()
 
 
@@ -412,14 +433,12 @@ def _outcome(
     return outcome_of(outcomes)
 
 
-def _adopt_copies(
-    session: Session, tenant: UUID, run: BackupRun, new: Sequence[Seen], *, now: datetime
-) -> int:
+def _adopt_copies(session: Session, one: Finding, run: BackupRun, *, now: datetime) -> int:
     """Copies of a known point that were brought since the dump."""
-    for each in new:
-        origin = _origin(session, tenant, each)
+    for each in one.new:
+        origin = _origin(session, one, each)
         if origin is not None:
-            _snapshot(session, run, each)
+            _snapshot(session, run, each, one)
     brought = 0
     for copy in session.execute(
         select(Copy).where(

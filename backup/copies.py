@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -92,10 +92,12 @@ def _source(runtime: Runtime, copy: Copy, roots: list[UUID]) -> tuple[Site, dict
     with runtime.database.session(Role.WORKER, tenant=copy.tenant_id) as session:
         others = session.execute(
             select(Repository.id).where(
-                Repository.tenant_id == copy.tenant_id, Repository.id != copy.repository_id
+                Repository.tenant_id == copy.tenant_id,
+                Repository.id != copy.repository_id,
+                Repository.counts(),
             )
         ).scalars()
-        found = [(each, _ids(session, each, roots)) for each in others]
+        found = [(each, ids_in(session, each, roots)) for each in others]
     for repository_id, ids in found:
         if len(ids) < len(roots):
             continue
@@ -112,7 +114,8 @@ def _source(runtime: Runtime, copy: Copy, roots: list[UUID]) -> tuple[Site, dict
     )
 
 
-def _ids(session: Session, repository_id: UUID, roots: list[UUID]) -> dict[UUID, str]:
+def ids_in(session: Session, repository_id: UUID, roots: Sequence[UUID]) -> dict[UUID, str]:
+    """By root restic's id of each that lies in the repository."""
     rows = session.execute(
         select(Snapshot).where(
             Snapshot.repository_id == repository_id,
@@ -129,7 +132,7 @@ def _copy(
     source, ids = what
     copied = commands.copy(
         source.restic(storage.Act.READ),
-        _held_back(target.restic, source.restic(storage.Act.READ)),
+        held_back(target.restic, source.restic(storage.Act.READ)),
         watching.also(target.here(seconds=COPY_SECONDS), source),
         list(ids.values()),
         through=Within(source.store(storage.Act.READ), source.prefix),
@@ -156,7 +159,7 @@ def _copy(
             )
 
 
-def _held_back(target: ResticRepository, source: ResticRepository) -> ResticRepository:
+def held_back(target: ResticRepository, source: ResticRepository) -> ResticRepository:
     """restic has one limit for what it reads from both sides: the lesser one counts."""
     limits = [each.download_kib for each in (target, source) if each.download_kib is not None]
     return replace(target, download_kib=min(limits, default=None))

@@ -118,7 +118,7 @@ def missing_roots(session: Session, point_id: UUID, repository_id: UUID) -> Sequ
         .join(Copy, Copy.id == Removal.copy_id)
         .where(
             Copy.point_id == point_id,
-            Removal.repository_id == repository_id,
+            Copy.repository_id == repository_id,  # a removal stays with the epoch it happened in
             Removal.source_id.is_not(None),
             Removal.state.in_([RemovalState.FORGOTTEN, RemovalState.GONE]),
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from backup import acts, placing, repositories, watching
 from backup.keyfile import Stamp
@@ -17,7 +19,7 @@ from backup.states import ActKind, RepositoryState
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.keeper import Held
-from strongroom.lifecycle import Move, Reason, advance
+from strongroom.lifecycle import Move, Overtaken, Reason, advance
 from strongroom.storage import Act as Rights
 from strongroom.storage import Store
 
@@ -71,15 +73,26 @@ def make(site: Site, held: Held) -> Repository:
     )
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
         row = session.get_one(Repository, held.row_id)
-        move = Move(
-            by=WORKER,
-            at=runtime.now(),
-            reason=Reason("made"),
-            fence=held.fence,
-            values={"key_hint": created.key_id, "polynomial": created.config.polynomial},
-        )
+        values = {"key_hint": created.key_id, "polynomial": created.config.polynomial}
+        if row.state is RepositoryState.COMING:  # made, and not in use before it is filled
+            return _made_to_be_filled(session, held, values)
+        reason = Reason("made")
+        move = Move(by=WORKER, at=runtime.now(), reason=reason, fence=held.fence, values=values)
         advance(session, row, RepositoryState.READY, move)
     return row
+
+
+def _made_to_be_filled(session: Session, held: Held, values: dict[str, Any]) -> Repository:
+    made = session.execute(
+        update(Repository)
+        .where(Repository.id == held.row_id, Repository.fence == held.fence)
+        .values(**values)
+        .returning(Repository)
+        .execution_options(populate_existing=True)
+    ).scalar_one_or_none()
+    if made is None:
+        raise Overtaken(f"Repository {held.row_id} was taken by another worker.")
+    return made
 
 
 def tidy(site: Site, held: Held, *, but: UUID) -> None:

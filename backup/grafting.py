@@ -31,6 +31,7 @@ from backup.restic.errors import CopyMissing
 from backup.states import ActKind
 from strongroom.db import Role
 from strongroom.errors import StrongroomError
+from strongroom.runtime import Runtime
 from strongroom.storage import Act
 
 SECONDS = 12 * 3600.0
@@ -73,19 +74,24 @@ class Lacking:
 
 def others(leased: Leased) -> tuple[list[Site], bool]:
     """The tenant's other regions that can be reached, and whether those are all of them."""
-    site = leased.site
-    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+    return reachable(leased.site.runtime, leased.site)
+
+
+def reachable(runtime: Runtime, site: Site) -> tuple[list[Site], bool]:
+    """As `others`, for a repository that nobody has to hold."""
+    with runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         ids = session.execute(
             select(Repository.id).where(
                 Repository.tenant_id == site.row.tenant_id,
                 Repository.id != site.row.id,
                 Repository.key_hint.is_not(None),
+                Repository.counts(),
             )
         ).scalars()
         found = list(ids)
     reached = []
     for each in found:
-        other = repositories.site(site.runtime, site.row.tenant_id, each)
+        other = repositories.site(runtime, site.row.tenant_id, each)
         with suppress(StrongroomError):
             other.store(Act.READ).server_date()
             reached.append(other)

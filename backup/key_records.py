@@ -11,22 +11,24 @@ what is missing or out of date and may be called at any time, as often as one li
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backup import findings, repositories
+from backup import findings
 from backup.findings import Sight
 from backup.models import Repository
 from backup.record_rows import KeyRecord
 from backup.repositories import PASSWORD
+from backup.states import SHUT, RepositoryState
 from strongroom import envelopes, escrow, reaching, records
+from strongroom.control_dumps import delete_wholly
 from strongroom.db import Role
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
@@ -40,6 +42,7 @@ from strongroom.storage import Act, Missing, Store
 KIND = "repository"
 REFUSED = "record-refused"
 OLD = "record-old"
+ASIDE = (RepositoryState.COMING, RepositoryState.RETIRED)  # it opens, and does not count
 VOLATILE = frozenset({"serial", "made_at"})  # what does not make a record out of date
 
 Body = Mapping[str, Any]
@@ -76,10 +79,25 @@ def refresh(runtime: Runtime, tenant: UUID, repository: UUID | None = None) -> i
         escrow.complete(session, runtime.vault, tenant, now=runtime.now())
         wanted = [
             Wanted(region, row.id, _body(session, row, region), row.id)
-            for row, region in repositories.of_tenant(session, tenant)
-            if row.key_hint is not None and repository in (None, row.id)
+            for row, region in _that_open(session, tenant)
+            if repository in (None, row.id)
         ]
     return keep(runtime, tenant, wanted)
+
+
+def _that_open(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Region]]:
+    """Those that were made and still open, of whatever epoch."""
+    rows = session.execute(
+        select(Repository, Region)
+        .join(Region, Region.id == Repository.region_id)
+        .where(
+            Repository.tenant_id == tenant,
+            Repository.key_hint.is_not(None),
+            Repository.state.not_in(SHUT),
+        )
+        .order_by(Region.rank, Region.name, Repository.epoch)
+    )
+    return [(row.Repository, row.Region) for row in rows]
 
 
 def renew(runtime: Runtime, tenant: UUID, repository: UUID | None = None) -> None:
@@ -103,6 +121,20 @@ def keep(runtime: Runtime, tenant: UUID, wanted: Collection[Wanted]) -> int:
     if problem is not None:
         raise problem
     return written
+
+
+def remove(runtime: Runtime, region: Region, tenant: UUID, subject: UUID) -> None:
+    """Every version of a record, for good. Raises Incomplete when one stays."""
+    prefix = prefix_of(tenant)
+    store = reaching.store(runtime.settings, region, prefix=prefix, act=Act.SWEEP)
+    delete_wholly(store, [key_of(tenant, subject)])
+
+
+def forget(session: Session, tenant: UUID, subject: UUID) -> None:
+    """Nobody expects the record any more."""
+    session.execute(
+        delete(KeyRecord).where(KeyRecord.tenant_id == tenant, KeyRecord.subject_id == subject)
+    )
 
 
 def prefix_of(tenant: UUID) -> str:
@@ -180,6 +212,7 @@ def _body(session: Session, row: Repository, region: Region) -> Body:
         "key_hint": row.key_hint,
         "polynomial": row.polynomial,
         "created_at": row.created_at.isoformat(),
+        **({"standing": str(row.state)} if row.state in ASIDE else {}),
         **secret_json(session, row.tenant_id, row.id, PASSWORD),
     }
 

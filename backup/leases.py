@@ -19,10 +19,10 @@ from sqlalchemy.orm import Session
 
 from backup import acts, census, founding, key_records, placing, probing, repositories, watching
 from backup.models import Act, Repository
-from backup.repositories import RepositoryBusy, Site
+from backup.repositories import RepositoryBusy, Retired, Site
 from backup.restic.calls import Repository as ResticRepository
 from backup.restic.calls import Surroundings
-from backup.states import ActKind
+from backup.states import ActKind, RepositoryState
 from strongroom import owner
 from strongroom.db import Role
 from strongroom.errors import Refused, StrongroomError
@@ -33,6 +33,8 @@ from strongroom.storage import Act as Rights
 from strongroom.storage import Credentials, StorageError, Store
 
 LOCKS_LEFT = 20  # released locks are listed each time: more of them than this are swept
+
+LEFT = (RepositoryState.RETIRED, RepositoryState.CLOSED, RepositoryState.DESTROYED)
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +100,8 @@ def leased(
 
 def _ready(site: Site, held: Held, act: Act, rights: Credentials, *, tidy: bool) -> Leased:
     store = Store(site.region.address(), rights)
-    census.take(site, store)
+    if site.row.state is not RepositoryState.COMING:  # no rows say yet what should lie there
+        census.take(site, store)
     if tidy:
         probing.require(site, store)
     row = _founded(site, held) if site.row.key_hint is None else site.row
@@ -135,6 +138,10 @@ def _take(session: Session, repository_id: UUID) -> tuple[Repository, int]:
     row = session.execute(
         select(Repository).where(Repository.id == repository_id).with_for_update()
     ).scalar_one()
+    if row.state in LEFT:
+        raise Retired(
+            f"Repository {repository_id} was replaced by a new epoch. Nothing was done there."
+        )
     now = database_now(session)
     if row.owner is not None:
         over = row.lease_until is None or row.lease_until < now

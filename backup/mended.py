@@ -56,7 +56,8 @@ def _not_healed(region: str, errors: Sequence[str]) -> dict[str, Any]:
         "code": "not-healed",
         "params": {"region": region},
         "message": f"All was done that can be, and the check in region {region} still finds: "
-        f"{said} Look at the open findings, and give the tenant a new repository there if need be.",
+        f"{said} Look at the open findings, and give the tenant a new "
+        "repository there if need be: `strongroom key rotate --what epoch`.",
     }
 
 

@@ -27,7 +27,7 @@ from backup.inventory import CONFIG, Inventory, Reader, key_of_pack, name_of
 from backup.losses import Loss
 from backup.making import failure_of
 from backup.models import Healing, Pack, Repository
-from backup.repositories import RepositoryBusy, Site
+from backup.repositories import RepositoryBusy, Retired, Site
 from backup.restic import commands, repairs
 from backup.restic.flags import CheckExtent
 from backup.restic.repairs import IndexedPack
@@ -162,7 +162,8 @@ def _require_open(doing: Doing) -> None:
         raise NotOpened(
             f"Repository {doing.site.row.id} in region {doing.site.region.name} does not open, and "
             "no earlier version of its key file and config is whole. Give the tenant a new "
-            f"repository there; other regions are as they were. {error.message}"
+            "repository there: `strongroom key rotate TENANT --what epoch --region "
+            f"{doing.site.region.name}`; other regions are as they were. {error.message}"
         ) from error
 
 
@@ -349,6 +350,7 @@ def _again(runtime: Runtime, row: Healing, held: Held, error: StrongroomError) -
     now = runtime.now()
     waits = isinstance(error, RepositoryBusy | StorageError | Stopped)
     over = error.permanent and not waits or (row.attempt >= ATTEMPTS and not waits)
+    over = over or isinstance(error, Retired)  # a new epoch took its place
     busy = isinstance(error, RepositoryBusy)
     values: dict[str, Any] = {
         "due_at": now + (BUSY_PAUSE if busy else back_off(row.attempt)),

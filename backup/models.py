@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from backup.schedule import SlotKind
 from backup.states import (
     COPY_STEPS,
+    CURRENT,
     HEALING_STEPS,
     PROOF_STEPS,
     REMOVAL_STEPS,
@@ -102,7 +103,13 @@ class Repository(OfTenant, Lived, Leased, Base):
     due_at: Mapped[datetime | None]  # its object locks are looked at then; None: it has none
     nudged_at: Mapped[datetime | None]
     looked_at: Mapped[datetime | None]  # when strange keys and objects were last looked for
+    read_until: Mapped[datetime | None]  # who reads without a lease may do so until then
     created_at: Mapped[datetime]
+
+    @classmethod
+    def counts(cls) -> ColumnElement[bool]:
+        """It is of the epoch in use: not one that is being filled, nor one that was left."""
+        return cls.state.in_(CURRENT)
 
 
 class Schedule(OfTenant, Base):

@@ -22,8 +22,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session, aliased
 
 from backup import key_records, repositories
 from backup.models import BackupRun, Copy, Point, PointSource, Snapshot
@@ -35,6 +36,7 @@ from strongroom.db import Role
 from strongroom.errors import StrongroomError
 from strongroom.key_stores.local import NONCE_BYTES
 from strongroom.keys import Context
+from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from strongroom.storage import Act, Store
 
@@ -53,13 +55,18 @@ class PointRecordClosed(StrongroomError):
 
 def write(site: Site, point: UUID) -> None:
     """Beside this repository. A failure is logged: the point itself is stored."""
-    tenant, runtime = site.row.tenant_id, site.runtime
     try:
-        with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-            body = _body(session, point)
-        _store(site, Act.RECORD).put(key_of(tenant, point), _sealed(site, point, body))
+        keep(site, point)
     except StrongroomError as error:
         log.warning("a point has no record", point=str(point), error=error.message)
+
+
+def keep(site: Site, point: UUID) -> None:
+    """As `write`, and raises what went wrong."""
+    tenant = site.row.tenant_id
+    with site.runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        body = _body(session, point, site.row.id)
+    _store(site, Act.RECORD).put(key_of(tenant, point), _sealed(site, point, body))
 
 
 def key_of(tenant: UUID, run: UUID) -> str:
@@ -117,6 +124,14 @@ def tidy(runtime: Runtime, tenant: UUID) -> int:
     return count
 
 
+def sweep_older(runtime: Runtime, region: Region, tenant: UUID) -> None:
+    """What lies beneath the records was sealed with passwords of epochs that were left."""
+    prefix = prefix_of(tenant)
+    store = reaching.store(runtime.settings, region, prefix=prefix, act=Act.SWEEP)
+    older = [(each.key, each.version_id) for each in store.versions(prefix) if not each.latest]
+    store.delete_versions(older)
+
+
 def _runs(store: Store, tenant: UUID) -> list[UUID]:
     prefix, found = prefix_of(tenant), []
     for each in store.list(prefix):
@@ -127,12 +142,25 @@ def _runs(store: Store, tenant: UUID) -> list[UUID]:
     return found
 
 
-def _body(session: Session, point_id: UUID) -> Mapping[str, Any]:
+def _body(session: Session, point_id: UUID, repository: UUID) -> Mapping[str, Any]:
+    """Snapshots by their names here; only what does not lie here by those of the first region."""
     run, point = session.get_one(BackupRun, point_id), session.get_one(Point, point_id)
+    here = aliased(Snapshot)
     parts = session.execute(
-        select(PointSource, Snapshot.restic_id)
+        select(PointSource, func.coalesce(here.restic_id, Snapshot.restic_id).label("restic_id"))
         .outerjoin(Snapshot, Snapshot.id == PointSource.snapshot_id)
+        .outerjoin(
+            here,
+            and_(
+                or_(here.id == Snapshot.id, here.origin_id == Snapshot.id),
+                here.repository_id == repository,
+                here.forgotten_at.is_(None),
+                here.lost_at.is_(None),
+            ),
+        )
         .where(PointSource.point_id == point_id)
+        .order_by(PointSource.source_id, here.id)
+        .ext(distinct_on(PointSource.source_id))
     ).all()
     return {
         "trigger": str(run.trigger),

@@ -36,15 +36,8 @@ from backup import (
 )
 from backup.leases import Leased
 from backup.making import failure_of
-from backup.models import (
-    BackupRun,
-    Copy,
-    PointSource,
-    Removal,
-    Repository,
-    Snapshot,
-)
-from backup.repositories import RepositoryBusy, Site
+from backup.models import BackupRun, Copy, PointSource, Removal, Repository, Snapshot
+from backup.repositories import RepositoryBusy, Retired, Site
 from backup.restic import commands
 from backup.restic.flags import CheckExtent
 from backup.states import ActKind, CopyState, RemovalState, RepositoryState, RunState
@@ -59,6 +52,7 @@ from strongroom.storage import Act, Kept, Store
 
 SECONDS = 6 * 3600.0
 RETRY = timedelta(hours=1)
+SOON = timedelta(seconds=30)
 NOT_BLOCKED = {"blocked": None}
 
 log = structlog.get_logger(__name__)
@@ -160,7 +154,8 @@ def apply(runtime: Runtime, tenant: UUID, repository_id: UUID) -> int:
         with leases.leased(runtime, tenant, repository_id, adding=False) as leased:
             return _apply(leased)
     except RepositoryBusy as error:
-        _block(runtime, tenant, repository_id, error, again=timedelta(seconds=30))
+        again = RETRY if isinstance(error, Retired) else SOON
+        _block(runtime, tenant, repository_id, error, again=again)
     except StrongroomError as error:
         _block(runtime, tenant, repository_id, error, again=RETRY)
         log.warning("removal has to wait", repository=str(repository_id), error=error.message)

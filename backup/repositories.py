@@ -16,7 +16,7 @@ from backup.keyfile import MachinePassword
 from backup.models import Repository
 from backup.restic.calls import Repository as ResticRepository
 from backup.restic.calls import Surroundings
-from backup.states import RepositoryState
+from backup.states import CURRENT, RepositoryState
 from strongroom import storage
 from strongroom.actors import Actor
 from strongroom.db import Role
@@ -33,6 +33,8 @@ PASSWORD = "repository-password"  # noqa: S105 - the name of a purpose
 READ_SECONDS = 12 * 3600
 WRITE_SECONDS = 12 * 3600  # adds only; may delete nothing but locks
 DELETE_SECONDS = 900  # the least that STS gives
+LENT_SECONDS = 24 * 3600  # for which a restore may read from the epoch it chose
+UNMADE = (RepositoryState.NEW, RepositoryState.COMING)
 DELETING = frozenset(
     {
         storage.Act.CREATE,
@@ -48,6 +50,12 @@ class RepositoryBusy(StrongroomError):
     """Another worker holds the repository; it will be free later."""
 
     code = "repository-busy"
+
+
+class Retired(RepositoryBusy):
+    """A later epoch counts now: whoever looks at the rows again finds it."""
+
+    code = "repository-retired"
 
 
 class Lost(threading.Event):
@@ -118,6 +126,15 @@ class Site:
         )
 
 
+@dataclass(frozen=True)
+class Place:
+    """What tells the repositories of the platform apart."""
+
+    tenant: UUID
+    region: UUID
+    epoch: int = 1
+
+
 def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: datetime) -> None:
     """Name repositories so that the tenant has `count` in regions that keep its policy's rules.
 
@@ -134,21 +151,30 @@ def assign(session: Session, tenant: UUID, *, count: int, by: Actor, now: dateti
     chosen = placement.choose(regions, count=count, rule=rule, have=have)
     wanted = [region for region in chosen if region.id not in have]
     for region in wanted:
-        repository_id = new_id()
-        row = Repository(
-            id=repository_id,
-            tenant_id=tenant,
-            region_id=region.id,
-            epoch=1,
-            prefix=f"t/{tenant}/r/{repository_id}/",
-            state=RepositoryState.NEW,
-            unclean=False,
-            created_at=now,
-        )
-        session.add(row)
-        record(session, row, old="", move=Move(by=by, at=now, reason=Reason("assigned")))
+        name(session, Place(tenant, region.id), RepositoryState.NEW, by=by, now=now)
     session.flush()
     rota.begin(session, tenant, now=now)
+
+
+def name(
+    session: Session, place: Place, state: RepositoryState, *, by: Actor, now: datetime
+) -> Repository:
+    """A row for a repository that is still to be made."""
+    repository_id = new_id()
+    row = Repository(
+        id=repository_id,
+        tenant_id=place.tenant,
+        region_id=place.region,
+        epoch=place.epoch,
+        prefix=f"t/{place.tenant}/r/{repository_id}/",
+        state=state,
+        unclean=False,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    record(session, row, old="", move=Move(by=by, at=now, reason=Reason("assigned")))
+    return row
 
 
 def of_tenant(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Region]]:
@@ -156,7 +182,7 @@ def of_tenant(session: Session, tenant: UUID) -> Sequence[tuple[Repository, Regi
     rows = session.execute(
         select(Repository, Region)
         .join(Region, Region.id == Repository.region_id)
-        .where(Repository.tenant_id == tenant)
+        .where(Repository.tenant_id == tenant, Repository.counts())
         .order_by(Region.rank, Region.name)
     )
     return [(row.Repository, row.Region) for row in rows]
@@ -187,7 +213,7 @@ def site_of(runtime: Runtime, session: Session, row: Repository) -> Site:
 
 def _password(runtime: Runtime, session: Session, row: Repository) -> MachinePassword:
     context = password_context(row)
-    if row.state is RepositoryState.NEW and not vault_has(session, context):
+    if row.key_hint is None and row.state in UNMADE and not vault_has(session, context):
         runtime.vault.seal(session, MachinePassword.make().secret, context, now=runtime.now())
         session.flush()
     return MachinePassword(runtime.vault.open(session, context))
@@ -223,6 +249,40 @@ def deleting(
         held.lost.set()
         raise RepositoryBusy(f"The lease on repository {held.row_id} was lost; nothing was done.")
     return credentials
+
+
+def lend(runtime: Runtime, tenant: UUID, repository_id: UUID) -> None:
+    """Somebody is about to read without a lease: for a day the repository is not destroyed.
+
+    Raises Retired when a later epoch counts already.
+    """
+    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        until = func.clock_timestamp() + timedelta(seconds=LENT_SECONDS)
+        lent = session.execute(
+            update(Repository)
+            .where(Repository.id == repository_id, Repository.counts())
+            .values(read_until=until)
+            .returning(Repository.id)
+        ).first()
+    if lent is None:
+        raise Retired(f"Repository {repository_id} was replaced by a new epoch; look again.")
+
+
+def require_current(row: Repository) -> None:
+    """What was seen there says nothing about the epoch that counts. Raises Retired."""
+    if row.state not in CURRENT:
+        raise Retired(f"Repository {row.id} was replaced by a new epoch meanwhile.")
+
+
+def successor(session: Session, repository_id: UUID) -> UUID:
+    """The repository that counts in the same region; itself if that is the one."""
+    left = session.get_one(Repository, repository_id)
+    here = select(Repository.id).where(
+        Repository.tenant_id == left.tenant_id,
+        Repository.region_id == left.region_id,
+        Repository.counts(),
+    )
+    return session.execute(here).scalar_one_or_none() or repository_id
 
 
 def surroundings(

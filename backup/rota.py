@@ -86,7 +86,7 @@ def begin(session: Session, tenant: UUID, *, now: datetime) -> None:
     for row in rows.scalars():
         row.due_at = moved(row, wanted, now=now)
     for repository in session.execute(
-        select(Repository.id).where(Repository.tenant_id == tenant)
+        select(Repository.id).where(Repository.tenant_id == tenant, Repository.counts())
     ).scalars():
         _insert(session, tenant, repository, wanted, now=now)
 
@@ -158,7 +158,9 @@ def _lacking(session: Session) -> list[tuple[UUID, UUID]]:
         Rota.level == Level.SHARE,
     )
     rows = session.execute(
-        select(Repository.tenant_id, Repository.id).where(~there.exists()).limit(BATCH)
+        select(Repository.tenant_id, Repository.id)
+        .where(Repository.counts(), ~there.exists())
+        .limit(BATCH)
     )
     return [(row.tenant_id, row.id) for row in rows]
 

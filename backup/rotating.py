@@ -19,14 +19,18 @@ from strongroom.lifecycle import Overtaken
 from strongroom.runtime import Runtime
 
 
-class KeyFileLocked(StrongroomError):
+class Later(StrongroomError):
+    """Something that is not ours to change keeps a step from being done, until then if we know."""
+
+    def __init__(self, message: str, *, until: datetime | None = None) -> None:
+        super().__init__(message, until=str(until))
+        self.until = until
+
+
+class KeyFileLocked(Later):
     """The old key file is deleted, but a version of it stays until its object lock ends."""
 
     code = "key-file-locked"
-
-    def __init__(self, message: str, *, until: datetime | None) -> None:
-        super().__init__(message, until=str(until))
-        self.until = until
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Making a key new: the tenant's KEK, or the password of a repository. Each step may be repeated.
+"""Making a key new: the tenant's KEK, or the password of a repository, or the
+repository itself. Each step may be repeated.
 
 A rotation is a row; `stage` names the last step that was carried out whole. A worker that dies
 anywhere leaves at least one way in, and the next one goes on from there: what a step did is looked
@@ -7,6 +8,8 @@ at before it is done again. A rotation that fails for good leaves the old key as
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,18 +18,19 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import findings, rotating_kek, rotating_password
+from backup import findings, repositories, rotating_epoch, rotating_kek, rotating_password
 from backup.findings import Sight
 from backup.making import failure_of
-from backup.models import Repository, Rotation
-from backup.repositories import RepositoryBusy
-from backup.rotating import Going, KeyFileLocked
+from backup.models import Rotation
+from backup.repositories import RepositoryBusy, Retired
+from backup.restic.errors import WrongKey
+from backup.rotating import Going, Later
 from backup.states import RepositoryState, RotationKind, RotationState
 from strongroom import owner
 from strongroom.actors import WORKER, Actor
 from strongroom.db import Role
 from strongroom.dispatch import back_off
-from strongroom.errors import NotFound, Refused, StrongroomError
+from strongroom.errors import NotFound, StrongroomError
 from strongroom.ids import new_id
 from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, record, take
 from strongroom.runtime import Runtime
@@ -38,51 +42,67 @@ FAILED = "key-rotation-failed"
 log = structlog.get_logger(__name__)
 
 
+CARRIED_OUT: Mapping[RotationKind, Callable[[Going], None]] = {
+    RotationKind.KEK: rotating_kek.carry_out,
+    RotationKind.PASSWORD: rotating_password.carry_out,
+    RotationKind.EPOCH: rotating_epoch.carry_out,
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be made new."""
+
+    kind: RotationKind
+    # Of a new epoch: the old one goes too where it did not open, so that nobody could look first.
+    destroy_unreadable: bool = False
+    only_in: str | None = None  # a region's name; None: in each region
+
+
 def ask(
-    session: Session, tenant: UUID, kind: RotationKind, *, by: Actor, now: datetime
+    session: Session, tenant: UUID, asked: Asked, *, by: Actor, now: datetime
 ) -> list[Rotation]:
     """Rows for what is to be made new, and those that are under way already.
 
-    Of passwords one for each repository that was made. Raises NotFound when there is none, and
-    Refused for what is not built yet.
+    Of passwords and epochs one for each repository that was made, by region. Raises NotFound when
+    there is none.
     """
-    if kind is RotationKind.EPOCH:
-        raise Refused("A new epoch of a repository cannot be made yet.", code="not-built")
     subjects: list[UUID | None] = [None]
-    if kind is RotationKind.PASSWORD:
-        subjects = list(
-            session.execute(
-                select(Repository.id)
-                .where(Repository.tenant_id == tenant, Repository.state != RepositoryState.NEW)
-                .order_by(Repository.id)
-            ).scalars()
-        )
+    if asked.kind is not RotationKind.KEK:
+        subjects = [
+            row.id
+            for row, region in repositories.of_tenant(session, tenant)
+            if row.state is not RepositoryState.NEW and asked.only_in in (None, region.name)
+        ]
     if not subjects:
         raise NotFound(
-            "This tenant has no repository yet, so there is no password to make new. Make a "
+            "This tenant has no repository there yet, so there is nothing to make new. Make a "
             "backup first.",
             code="no-repository",
         )
-    return [_one(session, tenant, kind, each, by=by, now=now) for each in subjects]
+    return [_one(session, tenant, asked, each, by=by, now=now) for each in subjects]
 
 
 def _one(
     session: Session,
     tenant: UUID,
-    kind: RotationKind,
+    asked: Asked,
     repository: UUID | None,
     *,
     by: Actor,
     now: datetime,
 ) -> Rotation:
+    kind, flags = asked.kind, {"destroy_unreadable": True} if asked.destroy_unreadable else None
     same = select(Rotation).where(
         Rotation.tenant_id == tenant,
         Rotation.kind == kind,
         Rotation.repository_id.is_not_distinct_from(repository),
         Rotation.state.in_(OPEN),
     )
-    known = session.execute(same.limit(1)).scalar_one_or_none()
+    known = session.execute(same.limit(1).with_for_update()).scalar_one_or_none()
     if known is not None:
+        if flags is not None:
+            known.report = {**(known.report or {}), **flags}
         return known
     row = Rotation(
         id=new_id(),
@@ -93,6 +113,7 @@ def _one(
         asked_by=str(by),
         asked_at=now,
         due_at=now,
+        report=flags,
     )
     session.add(row)
     record(session, row, old="", move=Move(by=by, at=now, reason=Reason("asked")))
@@ -112,10 +133,7 @@ def rotate(runtime: Runtime, tenant: UUID, rotation_id: UUID) -> Rotation | None
     with runtime.keeper.holding(row, fence) as held:
         going = Going(runtime, row, held)
         try:
-            if row.kind is RotationKind.KEK:
-                rotating_kek.carry_out(going)
-            else:
-                rotating_password.carry_out(going)
+            CARRIED_OUT[row.kind](going)
         except Overtaken as error:
             log.warning("a rotation went on elsewhere", rotation=str(row.id), error=error.message)
         except StrongroomError as error:
@@ -129,12 +147,19 @@ def rotate(runtime: Runtime, tenant: UUID, rotation_id: UUID) -> Rotation | None
 def _again_or_fail(going: Going, error: StrongroomError) -> None:
     """A store or a region that is away is waited for, however long; nothing else is tried."""
     values: dict[str, Any] = {"failure": failure_of(error)}
-    if error.permanent and not isinstance(error, RepositoryBusy):
+    if isinstance(error, Retired):  # a new epoch took its place, and has a password of its own
+        _end(going, RotationState.DONE, Reason(error.code), {"failure": None})
+        return
+    if isinstance(error, WrongKey) and going.row.kind is RotationKind.EPOCH:
+        error.permanent = False  # its password was made new meanwhile: the next attempt knows it
+    going.refresh()
+    switched = going.row.stage in rotating_epoch.SWITCHED  # then there is no way back
+    if error.permanent and not switched and not isinstance(error, RepositoryBusy):
         _end(going, RotationState.FAILED, Reason(error.code), values)
         return
     now = going.runtime.now()
     due = now + (BUSY_PAUSE if isinstance(error, RepositoryBusy) else back_off(going.row.attempt))
-    if isinstance(error, KeyFileLocked) and error.until is not None:
+    if isinstance(error, Later) and error.until is not None:
         due = max(due, error.until)
     values |= {"due_at": due, "nudged_at": None}
     _end(going, RotationState.WAITING, Reason(error.code), values)

@@ -90,12 +90,23 @@ class RepositoryState(enum.StrEnum):
     NEW = "new"  # named, not yet made
     READY = "ready"
     FROZEN = "frozen"  # something is there that no act of ours explains: nothing is removed
+    COMING = "coming"  # the next epoch, being filled: nothing rests on it yet
+    RETIRED = "retired"  # a later epoch counts; this one still opens
+    CLOSED = "closed"  # what opens it was destroyed; what lies there goes as locks allow
+    DESTROYED = "destroyed"  # nothing of it lies there any more
 
 
+# The epoch that counts; one a tenant and region.
+CURRENT = (RepositoryState.NEW, RepositoryState.READY, RepositoryState.FROZEN)
+SHUT = (RepositoryState.CLOSED, RepositoryState.DESTROYED)  # nothing opens it any more
 REPOSITORY_STEPS = {
     RepositoryState.NEW: frozenset({RepositoryState.READY}),
-    RepositoryState.READY: frozenset({RepositoryState.FROZEN}),
-    RepositoryState.FROZEN: frozenset({RepositoryState.READY}),
+    RepositoryState.READY: frozenset({RepositoryState.FROZEN, RepositoryState.RETIRED}),
+    RepositoryState.FROZEN: frozenset({RepositoryState.READY, RepositoryState.RETIRED}),
+    RepositoryState.COMING: frozenset({RepositoryState.READY, RepositoryState.RETIRED}),
+    RepositoryState.RETIRED: frozenset({RepositoryState.CLOSED}),
+    RepositoryState.CLOSED: frozenset({RepositoryState.DESTROYED}),
+    RepositoryState.DESTROYED: frozenset[RepositoryState](),
 }
 
 

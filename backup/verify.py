@@ -40,7 +40,7 @@ from backup.keyfile import KeyFileError
 from backup.leases import Leased
 from backup.making import failure_of
 from backup.models import BackupRun, Copy, Proof, Snapshot
-from backup.repositories import RepositoryBusy, Site
+from backup.repositories import RepositoryBusy, Retired, Site
 from backup.restic import commands, creation
 from backup.restic.errors import ResticError
 from backup.restic.flags import CheckExtent
@@ -53,7 +53,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keeper import Held
 from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
 from strongroom.runtime import Runtime
-from strongroom.storage import Act, Missing
+from strongroom.storage import Act, Missing, Store
 
 CHECK_SECONDS = 6 * 3600.0
 BUSY_PAUSE = timedelta(seconds=5)
@@ -91,6 +91,16 @@ class Found:
         }
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a proof saw, where, and when it looked."""
+
+    found: Found
+    repository: UUID
+    since: datetime
+    seconds: float
+
+
 def prove(runtime: Runtime, tenant: UUID, proof_id: UUID) -> Proof | None:
     """Carry out a proof that waits; None when it could not be done yet."""
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
@@ -123,7 +133,8 @@ def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
     if proof.level in DEEP and not found.missing:  # after other damage too: healing wants to know
         wanted = _to_read(runtime, proof, copy, there)
         found = found.with_packs(read_packs(leased.site, held, there, wanted))
-    _record(runtime, proof, held, found, since=since, seconds=time.monotonic() - began)
+    seen = Seen(found, copy.repository_id, since, time.monotonic() - began)
+    _record(runtime, proof, held, seen)
     return proof
 
 
@@ -148,7 +159,7 @@ def _checked(leased: Leased) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         report = commands.check(opened, leased.here(seconds=CHECK_SECONDS), CheckExtent())
     except ResticError as error:
-        closed = _why_closed(leased)
+        closed = why_closed(leased.site, leased.store)
         if closed is None:
             raise
         log.warning("a repository does not open", error=error.message)
@@ -158,14 +169,14 @@ def _checked(leased: Leased) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return report.messages or ("restic found errors",), report.broken_packs
 
 
-def _why_closed(leased: Leased) -> str | None:
+def why_closed(site: Site, store: Store) -> str | None:
     """Why the repository cannot be opened with our password, looked at without restic.
 
     None when it can be. Raises StorageError when the region does not answer.
     """
-    within = Within(leased.store, leased.site.prefix)
+    within = Within(store, site.prefix)
     try:
-        creation.read_config(within, keyfile.open_repository(within, leased.site.password))
+        creation.read_config(within, keyfile.open_repository(within, site.password))
     except KeyFileError as error:
         return error.message
     except Missing as error:
@@ -210,20 +221,12 @@ def read_packs(site: Site, held: Held, there: Holdings, wanted: Mapping[str, int
     )
 
 
-def _record(
-    runtime: Runtime,
-    proof: Proof,
-    held: Held,
-    found: Found,
-    *,
-    since: datetime,
-    seconds: float,
-) -> None:
+def _record(runtime: Runtime, proof: Proof, held: Held, seen: Seen) -> None:
     """The end of a proof, and what follows from it for the repository's snapshots."""
-    now = runtime.now()
+    now, found = runtime.now(), seen.found
     values = {
         "ended_at": now,
-        "seconds": round(seconds, 3),
+        "seconds": round(seen.seconds, 3),
         "bytes": found.bytes_read,
         "found": found.to_json(),
         "owner": None,
@@ -235,9 +238,11 @@ def _record(
     with runtime.database.session(Role.WORKER, tenant=proof.tenant_id) as session:
         advance(session, session.get_one(Proof, proof.id), state, move)
         copy = session.get_one(Copy, proof.copy_id)
+        if copy.repository_id != seen.repository:  # it waits, and looks at the new epoch
+            raise Retired(f"{proof!r} looked at an epoch that was replaced meanwhile.")
         if found.ok:
-            if not _refuted(session, copy.repository_id, since):
-                _date(session, proof.level, found, now=now)
+            if not _refuted(session, copy.repository_id, seen.since):
+                _date(session, proof.level, seen, now=now)
             rota.passed(session, copy.repository_id, proof.level, now=now)
             unexplained.wake(session, copy.repository_id, now=now)
             return
@@ -247,12 +252,12 @@ def _record(
                 .where(Snapshot.repository_id == copy.repository_id)
                 .values(checked_at=None, verified_at=None)
             )
-        seen = {
+        damage = {
             "damaged": list(found.damaged),
             "errors": list(found.errors),
             "proof": str(proof.id),
         }
-        healing.want(session, copy.tenant_id, copy.repository_id, seen=seen, by=WORKER, now=now)
+        healing.want(session, copy.tenant_id, copy.repository_id, seen=damage, by=WORKER, now=now)
 
 
 def _refuted(session: Session, repository: UUID, since: datetime) -> bool:
@@ -270,9 +275,12 @@ def _refuted(session: Session, repository: UUID, since: datetime) -> bool:
     return found.first() is not None
 
 
-def _date(session: Session, level: Level, found: Found, *, now: datetime) -> None:
+def _date(session: Session, level: Level, seen: Seen, *, now: datetime) -> None:
     """Date the snapshots that lay there: verified as of the oldest reading of any pack."""
-    these = update(Snapshot).where(Snapshot.id.in_(found.snapshots))
+    found = seen.found
+    these = update(Snapshot).where(
+        Snapshot.id.in_(found.snapshots), Snapshot.repository_id == seen.repository
+    )
     if level is not Level.SHARE:
         session.execute(these.values(checked_at=now))
     if level in DEEP and found.oldest_read is not None:

@@ -71,6 +71,10 @@ def choose(runtime: Runtime, restore: Restore, *, but: Mapping[str, str] | None 
         except StorageError as error:
             passed[region.name] = error.code
             continue
+        try:
+            repositories.lend(runtime, restore.tenant_id, repository.id)
+        except repositories.Retired:  # just now: the rows say where it lies instead
+            return choose(runtime, restore, but=but)
         verified = snapshot.verified_at is not None
         nearer = _nearer(rows, region) if verified else ()
         passed = dict.fromkeys(nearer, UNVERIFIED) | passed
@@ -104,6 +108,7 @@ def _copies(session: Session, part: PointSource) -> Sequence[Held]:
             .where(
                 or_(Snapshot.id == part.snapshot_id, Snapshot.origin_id == part.snapshot_id),
                 Snapshot.standing(),
+                Repository.counts(),
             )
         )
     ]

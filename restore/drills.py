@@ -145,11 +145,13 @@ def carry_out(runtime: Runtime, tenant: UUID, drill_id: UUID) -> None:
         if row is None:
             log.warning("a doorbell named no drill of this tenant", drill=str(drill_id))
             return
+        row.repository_id = repositories.successor(session, row.repository_id)
         fence = take(session, row, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
     if fence is None:
         return
     with runtime.keeper.holding(row, fence) as held:
         try:
+            repositories.lend(runtime, tenant, row.repository_id)
             site = repositories.site(runtime, tenant, row.repository_id)
             _carry_out(Going(runtime, row, held, site))
         except Overtaken as error:
@@ -295,6 +297,7 @@ def _repository(going: Going) -> Repository:
 
 
 def _record(going: Going, point: Point, tried: Sequence[Tried], *, seconds: float) -> None:
+    repositories.require_current(_repository(going))
     failure = _failure(going, point, tried)
     now = going.runtime.now()
     values = {

@@ -11,10 +11,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup import places, planning
+from backup import epochs, places, planning
 from backup import policy as policies
 from backup.models import AllowedPlace, Policy, Repository, Source
-from backup.repositories import password_context
+from backup.repositories import UNMADE, password_context
 from backup.states import PlaceKind, RepositoryState
 from strongroom import rescue
 from strongroom.actors import Actor
@@ -28,6 +28,11 @@ from tenants.models import PlanVersion, Tenant
 from tenants.records import COLUMNS
 
 Body = Mapping[str, Any]
+# What a record says of an epoch that does not count.
+STANDING = {
+    "coming": RepositoryState.COMING,
+    "retired": RepositoryState.RETIRED,
+}
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ def repository(session: Session, body: Body, tools: Tools) -> bool:
         new = row is None
         if row is None:
             row = _repository(session, body, tools)
-        elif row.key_hint is None:  # founded since
+        elif row.key_hint is None and row.state in UNMADE:  # founded since
             _founded(session, row, body, tools)
+        _stand(session, row, body.get("standing"), tools)
         if new or _generation(session, tenant_id, repository_id) < int(body["generation"]):
             row.key_hint = body["key_hint"]
             take = (password_context(row), body, tools.opener, tools.counted)
@@ -82,6 +88,35 @@ def repository(session: Session, body: Body, tools: Tools) -> bool:
             f"The record of a repository lacks what it should say ({type(error).__name__})."
         ) from None
     return new
+
+
+def settle_epochs(session: Session, tenant_id: UUID, tools: Tools) -> int:
+    """Where the rows and the records name several epochs of a region, the latest counts.
+
+    The rows may be of the day before a switch, and what they name may be gone: copies wait until
+    they are found again in the epoch that counts. Gives how many epochs were left.
+    """
+    rows = session.execute(
+        select(Repository)
+        .where(Repository.tenant_id == tenant_id, Repository.counts())
+        .order_by(Repository.epoch)
+    ).scalars()
+    latest: dict[UUID, Repository] = {}
+    left = 0
+    for row in rows.all():
+        before = latest.get(row.region_id)
+        if before is not None:
+            epochs.leave(session, before, row, by=tools.by, now=tools.now)
+            left += 1
+        latest[row.region_id] = row
+    return left
+
+
+def _stand(session: Session, row: Repository, standing: str | None, tools: Tools) -> None:
+    """The record was written after the row where it says that the epoch counts, or was left."""
+    move = Move(by=tools.by, at=tools.now, reason=Reason("recovered"))
+    if row.state is RepositoryState.COMING and standing is None:
+        advance(session, row, RepositoryState.READY, move)
 
 
 def _tenant(session: Session, body: Body, tools: Tools) -> None:
@@ -197,7 +232,7 @@ def _repository(session: Session, body: Body, tools: Tools) -> Repository:
         region_id=tools.regions[body["region"]],
         epoch=int(body["epoch"]),
         prefix=body["prefix"],
-        state=RepositoryState.READY,
+        state=STANDING.get(body.get("standing", ""), RepositoryState.READY),
         key_hint=body["key_hint"],
         polynomial=body["polynomial"],
         unclean=True,
@@ -212,6 +247,9 @@ def _repository(session: Session, body: Body, tools: Tools) -> Repository:
 
 def _founded(session: Session, row: Repository, body: Body, tools: Tools) -> None:
     values = {"key_hint": body["key_hint"], "polynomial": body["polynomial"]}
+    if row.state is RepositoryState.COMING:
+        row.key_hint, row.polynomial = body["key_hint"], body["polynomial"]
+        return
     move = Move(by=tools.by, at=tools.now, reason=Reason("recovered"), values=values)
     advance(session, row, RepositoryState.READY, move)
 

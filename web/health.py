@@ -383,13 +383,13 @@ def _proven_since() -> Any:
 
 
 def _last(kind: Any) -> Any:
-    """None of its repository has ended since."""
+    """None of its repository has ended since; what lay in an epoch that was left is over."""
     later = kind.__table__.alias("later")
     return ~exists().where(
         later.c.tenant_id == kind.tenant_id,
         later.c.repository_id == kind.repository_id,
         later.c.ended_at > kind.ended_at,
-    )
+    ) & kind.repository_id.in_(select(Repository.id).where(Repository.counts()))
 
 
 def _count(code: Attention, kind: Any, wrong: Any, tenant: UUID | None) -> Select[Any]:

@@ -241,6 +241,7 @@ class Recovery:
                         self._report.founded_since += new
                     except records.RecordRefused as error:
                         self._report.odd.append(f"{store.region.name}: {error.message}")
+            rebuilding.settle_epochs(session, tenant, tools)
 
     def _newest_record(self, tenant: UUID) -> dict[str, Any] | None:
         found = []

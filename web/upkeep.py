@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from backup.models import Repository
 from backup.record_rows import KeyRecord
+from backup.states import SHUT
 from strongroom import control_dumps, escrow, platform_records
 from strongroom.control_dumps import Newest
 from strongroom.db import Role
@@ -107,7 +108,7 @@ def due(runtime: Runtime) -> Sequence[UUID]:
     of_repositories = (
         select(Repository.tenant_id.label("tenant"), seen.c.checked_at)
         .outerjoin(seen, seen.c.subject_id == Repository.id)
-        .where(Repository.key_hint.is_not(None), stale)
+        .where(Repository.key_hint.is_not(None), Repository.state.not_in(SHUT), stale)
     )
     changed = (
         select(Secret.tenant_id.label("tenant"), seen.c.checked_at)

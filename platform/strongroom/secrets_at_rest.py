@@ -143,6 +143,14 @@ class Vault:
             self._tell(session, Change("erased", row.context))
         return len(gone)
 
+    def erase(self, session: Session, context: Context) -> int:
+        """Erase all generations: what this secret opened is closed. Gives how many."""
+        rows = generations(session, context)
+        for row in rows:
+            session.execute(delete(Secret).where(Secret.id == row.id))
+            self._tell(session, Change("erased", row.context))
+        return len(rows)
+
     def rewrap(self, session: Session, row_id: uuid.UUID) -> bool:
         """The same secret under the newest version of the key; False when the row is gone."""
         row = session.execute(

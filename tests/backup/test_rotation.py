@@ -22,10 +22,10 @@ from backup.founding import Within
 from backup.keyfile import MachinePassword, WrongPassword
 from backup.models import Finding, Rotation
 from backup.rotating import Going
+from backup.rotation import Asked
 from backup.states import RotationKind, RotationState, RunState
 from strongroom import dispatch
 from strongroom.db import Role
-from strongroom.errors import Refused
 from strongroom.key_stores.local import LocalKeys
 from strongroom.keys import (
     Context,
@@ -65,7 +65,7 @@ def held(runtime: Runtime, acme: Tenant, tmp_path: Path) -> Vault:
 
 def ask(runtime: Runtime, tenant: Tenant, kind: RotationKind) -> list[uuid.UUID]:
     with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
-        found = rotation.ask(session, tenant.id, kind, by=ADA, now=runtime.now())
+        found = rotation.ask(session, tenant.id, Asked(kind), by=ADA, now=runtime.now())
         return [row.id for row in found]
 
 
@@ -313,11 +313,6 @@ def test_a_locked_key_file_is_waited_for_and_its_password_kept_until_it_is_gone(
 def until_over(moment: datetime) -> bool:
     """The lock ends by the region's clock."""
     return until(lambda: datetime.now(UTC) > moment + timedelta(seconds=1), seconds=20)
-
-
-def test_a_new_epoch_is_refused_as_long_as_it_is_not_built(runtime: Runtime, acme: Tenant) -> None:
-    with pytest.raises(Refused):
-        ask(runtime, acme, RotationKind.EPOCH)
 
 
 def test_asking_twice_makes_one_rotation(runtime: Runtime, acme: Tenant, held: Vault) -> None:

@@ -93,7 +93,7 @@ class Vault:
 def vault(runtime: Runtime, tenant: Tenant, region: str = A) -> Vault:
     with runtime.database.session(Role.WORKER, tenant=tenant.id) as session:
         found = session.execute(
-            select(Repository.id).join(Region).where(Region.name == region)
+            select(Repository.id).join(Region).where(Region.name == region, Repository.counts())
         ).scalar_one()
     return Vault(runtime, repositories.site(runtime, tenant.id, found))
 

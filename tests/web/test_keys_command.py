@@ -11,7 +11,7 @@ from strongroom.key_stores.local import LocalKeys
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from tenants.models import Tenant
-from tests.backup.vaults import vault
+from tests.backup.vaults import vault, vaults
 from tests.cast import add_folder, back_up
 from tests.web.command_line import Desk, sit_down
 
@@ -59,6 +59,44 @@ def test_a_key_and_then_the_passwords_are_made_new(
     spoken = [kek.out, kek.err, password.out, password.err, json.dumps(status)]
     spoken += [desk("key", "status").out]
     assert not [word for word in never for text in spoken if word in text]
+
+
+def test_new_epochs_are_made_one_region_after_the_other_and_shown(
+    desk: Desk, runtime: Runtime, saved: Tenant
+) -> None:
+    olds = [held.row.key_hint for held in vaults(runtime, saved)]
+    before = desk.json("key", "status", "acme")["tenants"][0]["epochs"]
+    with desk.working():
+        answer = desk("key", "rotate", "acme", "--what", "epoch", "--wait", "--json")
+
+    assert answer.code == 0, answer
+    rows = answer.document["rotations"]
+    assert [(row["region"], row["stage"]) for row in rows] == [
+        ("region-a", "destroyed"),
+        ("region-b", "destroyed"),
+    ]
+    assert answer.document["kits_stop_opening"] is True
+    assert "Exit kits" in answer.err
+    assert [each["epoch"] for each in before] == [1, 1]
+    assert desk.json("key", "status", "acme")["tenants"][0]["epochs"] == [
+        {"region": "region-a", "epoch": 2, "state": "ready"},
+        {"region": "region-b", "epoch": 2, "state": "ready"},
+    ]
+    assert "region-a: 2, region-b: 2" in desk("key", "status").out
+    assert not set(olds) & {held.row.key_hint for held in vaults(runtime, saved)}
+
+
+def test_what_a_new_epoch_needs_to_know_is_asked_for(desk: Desk, saved: Tenant) -> None:
+    assert desk.refused("key", "rotate", "--what", "epoch") == (2, "bad-value")
+    words = ("key", "rotate", "acme")
+    assert desk.refused(*words, "--destroy-unreadable") == (2, "bad-value")
+    assert desk.refused(*words, "--region", "region-a") == (2, "bad-value")
+    assert desk.refused(*words, "--what", "epoch", "--region", "moon") == (2, "not-found")
+    [row] = desk.json(*words, "--what", "epoch", "--region", "region-b")["rotations"]
+    assert (row["region"], row["state"]) == ("region-b", "waiting")
+    assert desk.json("key", "status", "acme")["tenants"][0]["under_way"] == [
+        "epoch of region-b (waiting)"
+    ]
 
 
 def test_without_a_name_every_tenant_is_asked_for(desk: Desk, saved: Tenant, bolt: Tenant) -> None:

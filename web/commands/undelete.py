@@ -159,7 +159,7 @@ def _repositories(platform: Runtime, name: str, slug: str | None) -> list[Pair]:
             select(Repository, Tenant)
             .join(Region, Region.id == Repository.region_id)
             .join(Tenant, Tenant.id == Repository.tenant_id)
-            .where(Region.name == name, Repository.key_hint.is_not(None))
+            .where(Region.name == name, Repository.key_hint.is_not(None), Repository.counts())
             .order_by(Tenant.slug)
         )
         if slug is not None:
