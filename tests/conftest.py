@@ -49,9 +49,11 @@ from web.models import METADATA
 from web.stack import register
 
 TEMPLATE = "template_of_tests"
-# Two test processes start their stacks at the same moment: each chooses ports from its own half.
-_HALF = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
-ports.LOWEST, ports.HIGHEST = 12_000 + _HALF * 5_000, 17_000 + _HALF * 5_000
+# Test processes start their stacks at the same moment: each chooses ports from a part of its own.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_SPAN = (ports.HIGHEST - ports.LOWEST) // _PROCESSES
+ports.LOWEST += _SPAN * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+ports.HIGHEST = ports.LOWEST + _SPAN
 # Nothing here has to survive a power cut.
 HASTY = ("fsync = off", "full_page_writes = off", "synchronous_commit = off")
 _numbers = itertools.count(1)
