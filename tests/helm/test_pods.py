@@ -71,9 +71,9 @@ def test_each_part_gets_the_secrets_it_needs_and_no_others() -> None:
 
     everything = {"database-worker", "broker", "regions"}
     assert found == {
-        "web": {"database-web"},
+        "web": {"database-web", "database-people", "database-operator"},
         "dispatcher": {"database-dispatcher", "broker"},
-        "operator": {"database-operator", "regions"},
+        "operator": {"database-operator", "database-people", "regions"},
         "migration": {"database-migrator"},
         "test": set(),
         **{f"worker-{queue}": everything for queue in QUEUES},

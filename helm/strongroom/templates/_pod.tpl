@@ -1,6 +1,8 @@
 {{/*
 The pod of every part. Takes root, component, and what the part may do:
   role        of the database, one of migrator web worker dispatcher operator
+  more        list of further roles of the database
+  keys        true: gets the key store without the regions' credentials
   broker      true: gets the broker's URL
   storage     true: gets the regions' credentials and the key store
   work        size of a folder for caches and scratch space
@@ -82,7 +84,7 @@ containers:
       {{- if .role }}
       - {name: secrets, mountPath: /run/secrets/strongroom, readOnly: true}
       {{- end }}
-      {{- if .storage }}
+      {{- if or .storage .keys }}
       - {name: keys, mountPath: /var/lib/strongroom/keys}
       {{- end }}
       {{- if .work }}
@@ -101,7 +103,7 @@ volumes:
       sources:
         {{- include "strongroom.secrets" . | nindent 8 }}
   {{- end }}
-  {{- if .storage }}
+  {{- if or .storage .keys }}
   - name: keys
     persistentVolumeClaim: {claimName: {{ $values.keyStore.existingClaim }}}
   {{- end }}
@@ -114,10 +116,15 @@ volumes:
   {{- end }}
 {{- end -}}
 
+{{/* All roles of the database that the part has, as JSON. */}}
+{{- define "strongroom.roles" -}}
+{{- compact (concat (list (.role | default "")) (.more | default list)) | toJson -}}
+{{- end -}}
+
 {{/* Secrets are files; the variables only say where. */}}
 {{- define "strongroom.environment" -}}
 - {name: STRONGROOM_WEB_ADDRESS, value: {{ include "strongroom.address" .root }}}
-{{- with .role }}
+{{- range include "strongroom.roles" . | fromJsonArray }}
 - {name: STRONGROOM_DATABASE_URL_{{ upper . }}_FILE, value: /run/secrets/strongroom/database-{{ . }}}
 {{- end }}
 {{- if .broker }}
@@ -125,6 +132,8 @@ volumes:
 {{- end }}
 {{- if .storage }}
 - {name: STRONGROOM_REGIONS_FILE, value: /run/secrets/strongroom/regions}
+{{- end }}
+{{- if or .storage .keys }}
 - {name: STRONGROOM_KEYS_FOLDER, value: /var/lib/strongroom/keys}
 {{- end }}
 {{- if .work }}
@@ -136,7 +145,7 @@ volumes:
 {{- end -}}
 
 {{- define "strongroom.secrets" -}}
-{{- with .role }}
+{{- range include "strongroom.roles" . | fromJsonArray }}
 {{- $database := index $.root.Values.database . }}
 - secret:
     name: {{ $database.existingSecret }}
