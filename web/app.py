@@ -6,9 +6,26 @@ import structlog
 from flask import Flask, Response, render_template, request
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from strongroom.db import NoDatabaseUrl
+from strongroom.people import passwords
+from strongroom.people.errors import NotProven
 from strongroom.runtime import Runtime
-from web.pages import console, files, formats, language, probes, words
+from web import cookies, scope
+from web.pages import (
+    account,
+    console,
+    enrolling,
+    files,
+    formats,
+    language,
+    probes,
+    signing,
+    support,
+    tenant,
+    words,
+)
 
 # Nothing from elsewhere, nothing inline; scripts and styles are files of ours.
 POLICY = (
@@ -23,6 +40,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+MOST_BYTES = 256 * 1024  # of a form
 EXPLAINED = (Forbidden, NotFound)  # pages of their own; others say no more than that it failed
 
 log = structlog.get_logger(__name__)
@@ -32,14 +50,33 @@ def create_app(runtime: Runtime) -> Flask:
     """An application around this runtime; nothing is connected before the first request."""
     app = Flask("web")
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    site = cookies.site_of(runtime)
+    passwords.warm_up()
+    if runtime.settings.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, runtime.settings.proxies, 0)  # type: ignore[method-assign]
+    app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
+    cookies.register(app, site)
+    scope.register(app, runtime, site)
+    app.context_processor(lambda: {"signed_in": scope.somebody()})
     language.register(app)
     formats.register(app)
     words.register(app)
     files.register(app)
     app.register_blueprint(probes.make(runtime))
-    app.register_blueprint(console.make(runtime))
+    for blueprint in (
+        console.make(runtime),
+        signing.make(runtime, site),
+        enrolling.make(runtime, site),
+        account.make_home(runtime),
+        account.make(runtime, site),
+        support.make(runtime),
+        tenant.make(runtime, site),
+    ):
+        app.register_blueprint(blueprint)
     app.register_error_handler(HTTPException, _explain)
     app.register_error_handler(OperationalError, _no_database)
+    app.register_error_handler(NoDatabaseUrl, _no_database_url)
+    app.register_error_handler(NotProven, _changed_meanwhile)
     app.after_request(_guard)
     return app
 
@@ -56,7 +93,19 @@ def _explain(error: HTTPException) -> tuple[str, int] | HTTPException:
     if error.response is not None or error.code is None or error.code < 400:
         return error
     kind = "error" if not isinstance(error, EXPLAINED) else str(error.code)
-    return render_template(f"errors/{kind}.html", code=error.code), error.code
+    elsewhere = error.description == "elsewhere"
+    page = render_template(f"errors/{kind}.html", code=error.code, elsewhere=elsewhere)
+    return page, error.code
+
+
+def _changed_meanwhile(_error: NotProven) -> tuple[str, int]:
+    """The session was proven, revoked or ended in another window, between two statements."""
+    return render_template("errors/401.html"), 401
+
+
+def _no_database_url(error: NoDatabaseUrl) -> tuple[str, int]:
+    log.error("a page needs a role of the database that this process has not", error=str(error))
+    return render_template("errors/503.html", code=503), 503
 
 
 def _no_database(error: OperationalError) -> tuple[str, int]:

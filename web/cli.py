@@ -23,6 +23,7 @@ from web.commands import (
     keys,
     kit,
     operate,
+    people,
     plans,
     recover,
     regions,
@@ -35,7 +36,7 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit, undelete, escrow, recover),
+    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people),
 )
 
 

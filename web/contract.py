@@ -42,6 +42,8 @@ FINDING = (
     *("finding", "tenant", "code", "subject", "params", "freezes", "since", "last_seen"),
     *("decision", "by", "note"),
 )
+ACCOUNT = ("account", "email", "name", "staff", "tenants", "disabled_at")
+GRANT = ("grant", "tenant", "who", "scope", "state", "until", "reason")
 PLAN = ("code", "version", "name", *(each.name for each in fields(EffectivePolicy)))
 
 
@@ -60,6 +62,11 @@ def many(*fields: str, codes: Mapping[int, str] | None = None) -> Answer:
 
 ATTENTION = {3: "something needs attention"}
 ANSWERS: Mapping[str, Answer] = {
+    "account create": Answer((*ACCOUNT, "link")),
+    "account disable": Answer(ACCOUNT),
+    "account link": Answer((*ACCOUNT, "link")),
+    "account list": many(*ACCOUNT),
+    "account reset-factor": Answer(ACCOUNT),
     "backup": Answer(
         ("run",),
         codes={
@@ -92,6 +99,10 @@ ANSWERS: Mapping[str, Answer] = {
     "finding accept": Answer(FINDING),
     "finding list": many(*FINDING, codes={3: "some are open"}),
     "finding reject": Answer(FINDING),
+    "grant decide": Answer(("grant", "state")),
+    "grant end": Answer(("grant", "state")),
+    "grant list": many(*GRANT),
+    "grant open": Answer(GRANT),
     "hold list": many("hold", "tenant", "reason", "until", "by"),
     "hold place": Answer(("hold", "until")),
     "hold release": Answer(("hold",)),
@@ -153,7 +164,7 @@ ANSWERS: Mapping[str, Answer] = {
     ),
     "tenant show": Answer((*TENANT, "policy", "sources")),
     "undo": Answer(RESTORE, codes={1: "it failed", 4: "it was undone, or nothing was replaced"}),
-    "up": Answer(("home", "web")),
+    "up": Answer(("home", "web", "sign_in")),
     "verify": many(
         *("region", "level", "state", "seconds", "bytes", "found"),
         codes={1: "a proof failed", 3: "not all ended in time. With `--level drill` as `drill`"},

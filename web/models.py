@@ -8,6 +8,7 @@ import strongroom.buried
 import strongroom.control_dumps
 import strongroom.escrow
 import strongroom.lifecycle
+import strongroom.people.models
 import strongroom.regions
 import strongroom.secrets_at_rest
 import tenants.models

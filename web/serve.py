@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -10,11 +11,14 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from strongroom.settings import Settings
 from web import parts
-from web.app import create_app
 
 
 def web(settings: Settings, *, host: str, port: int, workers: int = 1) -> None:
-    """Serve the pages until SIGTERM."""
+    """Serve the pages until SIGTERM; an embedded stack that has not said where, at localhost."""
+    from web.app import create_app  # every other command starts without loading the pages
+
+    if not settings.web:
+        settings = replace(settings, web=f"http://localhost:{port}")
     options = {
         "bind": f"{host}:{port}",
         "workers": workers,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from strongroom.actors import Actor, ActorKind
+from strongroom.actors import Actor
 from strongroom.runtime import Runtime
-from web import parts
+from web import acting, parts
 from web.places import HOME_VARIABLE, find_settings
+
+PLATFORM = "strongroom.platform"  # where a command keeps what it is connected to
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,15 +37,17 @@ def connect(home: Path | None) -> Runtime:
     platform = parts.make_runtime(find_settings(home))
     context = click.get_current_context(silent=True)
     if context is not None:
+        context.meta[PLATFORM] = platform
         context.call_on_close(platform.database.close)
         context.call_on_close(platform.app.close)
     return platform
 
 
 def me() -> Actor:
-    """Who runs the command: whoever has the local socket can operate."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = str(os.getuid())
-    return Actor(ActorKind.OPERATOR, name)
+    """Who runs the command: the person whose token is set, else whoever has the local socket.
+
+    Raises what `acting.operating` raises for a token that may not operate.
+    """
+    context = click.get_current_context(silent=True)
+    platform = None if context is None else context.meta.get(PLATFORM)
+    return acting.local() if platform is None else acting.operating(platform)

@@ -113,6 +113,7 @@ class Role(enum.StrEnum):
     WORKER = "worker"
     DISPATCHER = "dispatcher"
     OPERATOR = "operator"
+    PEOPLE = "people"  # accounts, sessions, grants; of tenants it reads names, of data nothing
     DUMPER = "dumper"
 
 

@@ -18,6 +18,8 @@ from strongroom import key_service
 from strongroom.db import Role
 from strongroom.errors import BadValue
 from strongroom.key_service import KeyService
+from strongroom.people import providers
+from strongroom.people.providers import Provider
 from strongroom.stack.home import RECORD_KEY
 from strongroom.storage import Credentials
 
@@ -49,6 +51,8 @@ class Settings:
     restic: str = "restic"  # the program; one beside our Python wins over PATH
     record_key: str = field(default="", repr=False)  # signs the records in the buckets
     small_bytes: int = SMALL_BYTES  # up to here a tenant's stages run in one task
+    openid: tuple[Provider, ...] = ()  # identity providers that people may sign in with
+    proxies: int = 0  # in front of the pages; so many entries of X-Forwarded-For are believed
     drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
     dump_hours: int = DUMP_HOURS  # a dump of the control database this often
     dump_days: int = DUMP_DAYS  # and kept so long
@@ -72,6 +76,7 @@ def from_stack(stack: Mapping[str, Any]) -> Settings:
         web=stack.get("web", ""),
         restic=restic_program(),
         record_key=_secret(home / "secrets" / RECORD_KEY),
+        openid=_providers_of(home),
     )
 
 
@@ -92,6 +97,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         web=reader.text("WEB_ADDRESS", default="http://127.0.0.1:8080"),
         restic=restic_program(),
         small_bytes=reader.count("SMALL_BYTES") or SMALL_BYTES,
+        openid=reader.providers(),
+        proxies=reader.count("WEB_PROXIES") or 0,
         drills_a_day=reader.count("DRILLS_A_DAY"),
         dump_hours=reader.count("DUMP_HOURS", most=DUMP_HOURS) or DUMP_HOURS,
         dump_days=reader.count("DUMP_DAYS") or DUMP_DAYS,
@@ -138,6 +145,13 @@ class _Reader:
         token_file = self._environment.get("STRONGROOM_KEYS_VAULT_TOKEN_FILE")
         return key_service.read(self.text, token_file, self.problems)
 
+    def providers(self) -> tuple[Provider, ...]:
+        try:
+            return providers.read(self.text("OPENID", default=""))
+        except ValueError as error:
+            self.problems.append(f"  STRONGROOM_OPENID cannot be used: {error}.")
+            return ()
+
     def regions(self, name: str) -> dict[str, Credentials]:
         raw = self.text(name, default="")
         if not raw:
@@ -154,6 +168,14 @@ class _Reader:
                 '{"region name": {"access_key": "…", "secret_key": "…"}}.'
             )
             return {}
+
+
+def _providers_of(home: Path) -> tuple[Provider, ...]:
+    """What `openid.json` of an embedded stack's home names. Raises BadSettings."""
+    try:
+        return providers.read(_secret(home / "openid.json"))
+    except ValueError as error:
+        raise BadSettings(f"{home / 'openid.json'} cannot be used: {error}.") from None
 
 
 def _secret(path: Path) -> str:

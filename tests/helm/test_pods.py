@@ -72,10 +72,10 @@ def test_each_part_gets_the_secrets_it_needs_and_no_others() -> None:
     vaults = {"database-worker", "regions", "record-key"}
     everything = {*vaults, "broker"}
     assert found == {
-        "web": {"database-web", "broker"},
+        "web": {"database-web", "database-people", "database-operator", "broker"},
         "dispatcher": {"database-dispatcher", "broker"},
         "upkeep": {*vaults, "database-dumper", "database-operator"},
-        "operator": {*everything, "database-operator"},
+        "operator": {*everything, "database-operator", "database-people"},
         "migration": {"database-migrator"},
         "test": set(),
         **{f"worker-{queue}": everything for queue in QUEUES},

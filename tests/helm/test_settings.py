@@ -52,6 +52,8 @@ READ_FROM: dict[str, set[str]] = {
     "work": {"WORK_FOLDER"},
     "web": {"WEB_ADDRESS"},
     "record_key": {"RECORD_KEY"},
+    "openid": {"OPENID"},
+    "proxies": {"WEB_PROXIES"},
     "small_bytes": {"SMALL_BYTES"},
     "drills_a_day": {"DRILLS_A_DAY"},
     "dump_hours": {"DUMP_HOURS"},
@@ -84,7 +86,8 @@ class Asked(dict[str, str]):
 
 def with_provider(kind: Kind, **more: object) -> list[Document]:
     keys = {"local": {"existingClaim": ""}, **PROVIDERS[kind], "provider": str(kind)}
-    return rendered(keys=keys, settings={"drillsADay": 40}, **more)
+    web = {"openid": {"existingSecret": "providers"}, "proxies": 1}
+    return rendered(keys=keys, settings={"drillsADay": 40}, web=web, **more)
 
 
 def given(kind: Kind, component: str) -> dict[str, str]:
@@ -165,11 +168,12 @@ def test_a_provider_arrives_as_it_was_meant(kind: Kind, tmp_path: Path) -> None:
         ),
     }[kind]
 
-    for component in ("upkeep", "operator", "worker-backup"):
+    for component in ("upkeep", "operator", "worker-backup", "web"):
         variables = given(kind, component)
-        variables.pop("STRONGROOM_REGIONS")  # JSON
+        variables.pop("STRONGROOM_REGIONS", None)  # JSON
+        variables.pop("STRONGROOM_OPENID", None)
         assert from_environment(variables).key_service == meant
-    for component in ("web", "dispatcher", "migration"):
+    for component in ("dispatcher", "migration"):
         assert not any("_KEYS_" in name for name in given(kind, component))
 
 
@@ -187,7 +191,7 @@ def test_an_agents_token_is_read_where_it_lies_and_no_secret_is_asked_for() -> N
 def test_the_volume_of_keys_is_there_for_the_local_store_alone(kind: Kind) -> None:
     for component, pod in pods(with_provider(kind)).items():
         holds = any("persistentVolumeClaim" in volume for volume in pod["volumes"])
-        works = component in ("upkeep", "operator") or component.startswith("worker-")
+        works = component in ("upkeep", "operator", "web") or component.startswith("worker-")
         assert holds == (kind is Kind.LOCAL and works), component
 
 
@@ -201,7 +205,7 @@ def test_only_who_asks_a_key_store_elsewhere_reaches_it(kind: Kind) -> None:
         if document["kind"] == "NetworkPolicy" and "10.40.0.0/16" in str(document["spec"])
     }
 
-    holders = {"upkeep", "operator"}
+    holders = {"upkeep", "operator", "web"}
     holders |= {name for name in pods(documents) if name.startswith("worker-")}
     assert reaching == (set() if kind is Kind.LOCAL else holders)
 

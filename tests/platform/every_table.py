@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 from strongroom.db import Moment
 from strongroom.escrow import EscrowKey
 from strongroom.ids import new_id
+from strongroom.people.models import Account
 from strongroom.regions import Region
 from web.models import METADATA
 
 AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
-Ids = Mapping[str, uuid.UUID]
+Ids = dict[str, uuid.UUID]
+PEOPLES = {"memberships", "second_contacts", "support_grants", "support_pins"}
 _numbers = itertools.count(1000)
 
 
@@ -51,10 +53,15 @@ def references() -> list[Reference]:
     ]
 
 
-def fill(session: Session, tenant: uuid.UUID) -> Ids:
-    """One row in each table, unless there is one; gives their ids by table."""
-    ids: dict[str, uuid.UUID] = {}
+def fill(session: Session, tenant: uuid.UUID, *, peoples: bool) -> Ids:
+    """One row in each table, unless there is one; gives their ids by table.
+
+    Those of `PEOPLES` are filled by another role than the rest.
+    """
+    ids: Ids = {"accounts": _account(session)} if peoples else {}
     for table in tables():
+        if (table.name in PEOPLES) is not peoples:
+            continue
         there = select(table.c.id).where(table.c.tenant_id == tenant).limit(1)
         known = session.execute(there).scalar()
         if known is None:
@@ -78,9 +85,25 @@ def values(session: Session, table: Table, tenant: uuid.UUID, ids: Ids) -> dict[
             row[column] = ids[target]
     if "region_id" in row:
         row["region_id"] = session.execute(select(Region.id).limit(1)).scalar_one()
+    if "account_id" in row:
+        row["account_id"] = ids["accounts"]
     if "key_id" in row and table.name == "escrow_wraps":
         row["key_id"] = _escrow_key(session)
     return row
+
+
+def _account(session: Session) -> uuid.UUID:
+    number = next(_numbers)
+    row = Account(
+        id=new_id(),
+        email=f"{number}@example.org",
+        name="Somebody",
+        created_at=AT,
+        created_by="a test",
+    )
+    session.add(row)
+    session.flush()
+    return row.id
 
 
 def _escrow_key(session: Session) -> uuid.UUID:

@@ -23,7 +23,19 @@ from tests.platform import every_table
 from tests.platform.every_table import Ids
 
 TABLES = every_table.tables()
-OF_ALL = {
+PERSONAL = {
+    "accounts",
+    "identities",
+    "one_time_links",
+    "openid_visits",
+    "passkeys",
+    "person_events",
+    "recovery_codes",
+    "tallies",
+    "totp_factors",
+    "web_sessions",
+}
+OF_ALL = PERSONAL | {
     "alembic_version",
     "control_dumps",
     "escrow_keys",
@@ -32,7 +44,7 @@ OF_ALL = {
     "tenants",
     "tombstones",
 }
-OURS = (Role.WEB, Role.WORKER, Role.DISPATCHER, Role.OPERATOR)
+OURS = (Role.WEB, Role.WORKER, Role.DISPATCHER, Role.OPERATOR, Role.PEOPLE)
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,15 @@ class Two:
 
 @pytest.fixture
 def two(runtime: Runtime, acme: Tenant, bolt: Tenant) -> Two:
-    with runtime.database.session(Role.OPERATOR, tenant=acme.id) as session:
-        of_acme = every_table.fill(session, acme.id)
-    with runtime.database.session(Role.OPERATOR, tenant=bolt.id) as session:
-        of_bolt = every_table.fill(session, bolt.id)
+    of_acme, of_bolt = (_filled(runtime.database, tenant.id) for tenant in (acme, bolt))
     return Two(runtime.database, acme.id, bolt.id, of_acme, of_bolt)
+
+
+def _filled(database: Database, tenant: uuid.UUID) -> Ids:
+    with database.session(Role.OPERATOR, tenant=tenant) as session:
+        ids = every_table.fill(session, tenant, peoples=False)
+    with database.session(Role.PEOPLE, tenant=tenant) as session:
+        return ids | every_table.fill(session, tenant, peoples=True)
 
 
 @pytest.fixture
@@ -207,6 +223,34 @@ def test_nobody_but_the_worker_makes_temporary_tables_and_nobody_makes_others(
     )
     assert [row.rolname for row in found if row.tables] == []
     assert [row.rolname for row in found if row.drafts] == ["worker"]
+
+
+def test_nobody_but_the_role_of_people_reads_or_writes_what_is_a_persons_own(
+    runtime: Runtime,
+) -> None:
+    for role in OURS:
+        with runtime.database.session(role) as session:
+            granted = rights(session, role)
+        assert (PERSONAL & set(granted) == set()) is (role is not Role.PEOPLE), role
+        if role is not Role.PEOPLE:
+            changed = {"INSERT", "UPDATE", "DELETE"}
+            assert not any(changed & granted.get(name, set()) for name in every_table.PEOPLES), role
+
+
+def test_the_role_of_people_reads_no_data_of_tenants_and_of_themselves_only_names(two: Two) -> None:
+    with two.database.session(Role.PEOPLE) as session:
+        for table in TABLES:
+            if table.name in every_table.PEOPLES:
+                assert count(session, table) >= 2, table.name
+                row = every_table.values(session, table, two.acme, two.of_acme)
+                refused(session, insert(table).values(**row), why=errors.InsufficientPrivilege)
+            elif table.name != "steps":  # there only its own, of the tenant it is bound to
+                refused(session, select(table), why=errors.InsufficientPrivilege)
+        assert len(rows(session, "select id, slug, name, zone, locale from tenants")) == 2
+        refused(
+            session, text("select plan_version_id from tenants"), why=errors.InsufficientPrivilege
+        )
+        assert rows(session, "select id from steps") == []
 
 
 # What a session sees

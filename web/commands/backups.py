@@ -15,9 +15,11 @@ from backup.planning import Order
 from backup.states import Level, Trigger
 from strongroom.db import Role
 from strongroom.errors import BadValue, Incomplete
+from strongroom.people.rules import Action
 from tenants import onboarding, plans
 from tenants.models import Tenant
 from web import following, holding, readings
+from web.acting import acting
 from web.commands import drills
 from web.output import Screen, size, when
 from web.session import common, connect, me
@@ -295,7 +297,8 @@ def release(hold_id: UUID, home: Path | None, as_json: bool) -> None:
 
     Example: strongroom hold release 0199…
     """
-    row = holding.release(connect(home), hold_id, by=me())
+    platform = connect(home)
+    row = holding.release(platform, hold_id, by=acting(platform, Action.RELEASE_HOLD))
     Screen(as_json).give({"hold": str(row.id)}, text=f"Hold {row.id} was released.")
 
 

@@ -10,7 +10,9 @@ import click
 from strongroom import control_dumps
 from strongroom.db import Role
 from strongroom.errors import Incomplete
+from strongroom.people.rules import Action
 from web import ceremony, upkeep
+from web.acting import acting
 from web.output import Screen, when
 from web.session import common, connect
 
@@ -37,6 +39,7 @@ def create(
     """
     platform = connect(home)
     screen = Screen(as_json)
+    acting(platform, Action.HANDLE_KEYS)
     made = ceremony.create(
         platform,
         ceremony.Wanted(shares, threshold, folder.absolute(), replace=replace),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from strongroom.people.rules import Action
 from tenants import exit_kit, onboarding
+from web.acting import acting
 from web.output import Screen, when
-from web.session import common, connect, me
+from web.session import common, connect
 
 
 @click.group()
@@ -26,7 +28,9 @@ def export(slug: str, folder: Path, home: Path | None, as_json: bool) -> None:
     Example: strongroom kit export acme --to /root/acme-kit
     """
     platform = connect(home)
-    made = exit_kit.export(platform, onboarding.named(platform, slug), folder.absolute(), by=me())
+    tenant = onboarding.named(platform, slug)
+    by = acting(platform, Action.EXPORT_KIT, tenant=tenant.id)
+    made = exit_kit.export(platform, tenant, folder.absolute(), by=by)
     Screen(as_json).give(
         {
             "folder": str(made.folder),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,11 +15,13 @@ from strongroom.worker import Queue
 from web import serve as serving
 from web import stack as stacks
 from web import working
+from web.acting import local
+from web.demo import people as sample_people
 from web.demo import run as demonstration
 from web.models import METADATA
 from web.output import Screen, size
 from web.places import find_settings
-from web.session import common
+from web.session import common, connect
 
 PORT = click.IntRange(1, 65535)
 
@@ -37,10 +40,37 @@ def up(home: Path | None, as_json: bool, port: int | None, regions: int, concurr
     wanted = stacks.Wanted(home or Path("var/strongroom"), regions, port, concurrency)
     screen.say(f"Starting the stack in {wanted.home} …")
     with stacks.running(wanted) as stack:
-        document = {"home": str(stack.path), "web": stack.web}
-        screen.give(document, text=f"Strongroom runs: {stack.web}\nCtrl-C stops it.")
+        ways = _ways_in(stack)
+        document = {
+            "home": str(stack.path),
+            "web": stack.web,
+            "sign_in": [{"who": way.who, "link": way.address} for way in ways],
+        }
+        screen.give(document, text=_welcome(stack, ways))
         stacks.until_told(stack)
         screen.say("Stopping …")
+
+
+def _ways_in(stack: stacks.Running) -> list[sample_people.Way]:
+    """Of a demo home: a one-time link for each of the sample people."""
+    platform = connect(stack.path)
+    if not platform.settings.demo:
+        return []
+    sample_people.settle(platform, by=local())
+    return sample_people.ways_in(platform, stack.web, by=local())
+
+
+def _welcome(stack: stacks.Running, ways: Sequence[sample_people.Way]) -> str:
+    lines = [f"Strongroom runs: {stack.web}"]
+    if ways:
+        lines.append("To sign in, open one of these; each is good once:")
+        lines += [f"  {way.who}\n    {way.address}" for way in ways]
+        again = f"strongroom account link {sample_people.STAFF[0].email} --home {stack.path}"
+        lines.append(f"Another one: {again}")
+    else:
+        create = 'strongroom account create ADDRESS --name "NAME" --staff operator'
+        lines.append(f"The first account: {create} --home {stack.path}")
+    return "\n".join([*lines, "Ctrl-C stops it."])
 
 
 @click.command()

@@ -17,10 +17,12 @@ from restore.requests import Wish
 from restore.states import Destination, RestoreState
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound, StrongroomError
+from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
 from tenants import onboarding
 from tenants.models import Tenant
 from web import following, readings
+from web.acting import acting
 from web.output import Screen, when
 from web.session import common, connect, me
 
@@ -48,6 +50,8 @@ def restore(slug: str, home: Path | None, as_json: bool, **given: Any) -> None:
     if given["number"] == "latest":
         _say_what_latest_passes(platform, point, screen)
     destination, target = _destination(given["to"])
+    out = destination is Destination.FOLDER  # the tenant's data leave the platform
+    by = acting(platform, Action.DOWNLOAD, tenant=tenant.id) if out else me()
     with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         wish = Wish(
             point=point.id,
@@ -58,7 +62,7 @@ def restore(slug: str, home: Path | None, as_json: bool, **given: Any) -> None:
             tables=given["tables"],
             dry_run=given["dry_run"],
         )
-        row = requests.ask(session, tenant.id, wish, by=me(), at=platform.now())
+        row = requests.ask(session, tenant.id, wish, by=by, at=platform.now())
     screen.say(f"Restoring {given['source']} of {slug} from point {point.number} …")
     _show(following.restored(platform, row, screen=screen, seconds=given["timeout"]), screen)
 

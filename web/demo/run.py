@@ -27,7 +27,7 @@ from tenants.onboarding import NewTenant
 from web import following
 from web import stack as stacks
 from web.demo import customers as customer_server
-from web.demo import fingerprint, things, troubles
+from web.demo import fingerprint, people, things, troubles
 from web.demo.fingerprint import Fingerprint
 from web.demo.stage import DEMO, PATIENCE, Demo, Key
 from web.demo.steps import Record, Seen, require
@@ -99,6 +99,7 @@ def add_tenants(demo: Demo) -> Seen:
             )
             demo.tenants[sample.slug] = onboarding.add(demo.platform, new, by=DEMO)
         sourcing.add(demo.platform, demo.tenants[sample.slug], thing.source(), by=DEMO)
+    people.settle(demo.platform, by=DEMO)
     return Seen(f"{len(demo.tenants)} tenants, {len(demo.things)} sources, each looked at first")
 
 

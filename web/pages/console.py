@@ -7,18 +7,17 @@ version, it comes alone, or not at all (304) when nothing in it has changed.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
 from strongroom.db import Role
+from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
-from web import health, rehearsed
+from web import health, rehearsed, scope
 from web.health import RANK, Attention, Counts, Health
 from web.pages import detail, language
 from web.rehearsed import LastDrill
@@ -26,7 +25,6 @@ from web.rehearsed import LastDrill
 ROWS = 100  # tenants or points on one page
 BUSY_SECONDS = 2  # while something runs; then a page renews itself this often
 IDLE_SECONDS = 30
-HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,15 @@ class Overview:
 def make(runtime: Runtime) -> Blueprint:
     """`/` and `/tenants/<slug>`."""
     console = Blueprint("console", __name__)
-    console.before_request(require_loopback)
-    console.app_context_processor(lambda: {"only_here": only_here()})
 
     @console.get("/")
+    @scope.platform(Action.SEE_CONSOLE)
     def overview() -> Response:
         page = read_overview(runtime)
         return _send("overview", runtime, moving=page.working > 0, page=page)
 
     @console.get("/tenants/<slug>")
+    @scope.platform(Action.SEE_CONSOLE)
     def tenant(slug: str) -> Response:
         found = detail.read(runtime, slug)
         if found is None:
@@ -75,30 +73,6 @@ def make(runtime: Runtime) -> Blueprint:
         return _send("tenant", runtime, moving=moving, page=found, sheet=sheet)
 
     return console
-
-
-def require_loopback() -> None:
-    """Without accounts, only who is on this machine may look.
-
-    The name asked for counts too: a page elsewhere could point a name of its own at this machine.
-    """
-    asked = urlsplit(f"//{request.host}").hostname
-    if not only_here() or asked not in HOSTS:
-        abort(403)
-
-
-def only_here() -> bool:
-    """Whether the server listens for this machine alone."""
-    return is_loopback(request.environ.get("SERVER_NAME", ""))
-
-
-def is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def read_overview(runtime: Runtime) -> Overview:

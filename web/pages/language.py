@@ -1,4 +1,4 @@
-"""Which language a page speaks: ?lang=, then the cookie, then what the browser prefers."""
+"""Which language a page speaks: ?lang=, what the person chose, the cookie, what the browser prefers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import flask_babel  # type: ignore[import-untyped]
 from babel import Locale
 from flask import Flask, Response, request, url_for
+
+from web import scope
 
 LANGUAGES = {"en": "English", "ar": "العربية"}  # each in its own words
 COOKIE = "lang"
@@ -21,7 +23,9 @@ def register(app: Flask) -> None:
 
 def choose() -> str:
     """English where nothing else is wanted that we speak."""
-    for wanted in (request.args.get("lang"), request.cookies.get(COOKIE)):
+    known = scope.somebody()
+    chosen = None if known is None else known.account.locale
+    for wanted in (request.args.get("lang"), chosen, request.cookies.get(COOKIE)):
         if wanted in LANGUAGES:
             return wanted
     return request.accept_languages.best_match(list(LANGUAGES), default="en")
@@ -46,7 +50,7 @@ def ngettext(one: str, many: str, count: int, **values: object) -> str:
 def other_url(code: str) -> str:
     """This very page in another language."""
     if request.endpoint is None:
-        return url_for("console.overview", lang=code)
+        return url_for("home.home", lang=code)
     values: dict[str, Any] = {**request.args, **(request.view_args or {}), "lang": code}
     return url_for(request.endpoint, **values)
 

@@ -247,7 +247,37 @@ MARKS: Mapping[str, str] = {
     "anomaly-all-changed": N_("nearly everything changed at once"),
     "anomaly-size": N_("size far from usual"),
 }
+ROLES: Mapping[str, str] = {
+    "owner": N_("owner"),
+    "admin": N_("admin"),
+    "viewer": N_("viewer"),
+    "operator": N_("operator"),
+    "operator-read-only": N_("operator, read-only"),
+    "support": N_("support engineer"),
+    "privacy-officer": N_("privacy officer"),
+    "auditor": N_("auditor"),
+}
+SCOPES: Mapping[str, str] = {
+    "status": N_("to see how things stand"),
+    "read": N_("to read data"),
+    "restore": N_("to read and restore data"),
+}
+GRANTS: Mapping[str, str] = {
+    "asked": N_("asked for"),
+    "open": N_("has access"),
+    "over": N_("over"),
+    "declined": N_("refused"),
+    "ended": N_("ended early"),
+}
+SESSIONS: Mapping[str, str] = {
+    "browser": N_("Browser"),
+    "token": N_("Command line"),
+}
 TABLES: Mapping[str, Mapping[str, str]] = {
+    "role": ROLES,
+    "scope": SCOPES,
+    "grant": GRANTS,
+    "session": SESSIONS,
     "trouble": TROUBLES,
     "failure": FAILURES,
     "kept_by": KEPT_BY,

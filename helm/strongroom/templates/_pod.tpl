@@ -1,9 +1,11 @@
 {{/*
 The pod of every part. Takes root, component, and what the part may do:
-  roles       of the database: a list out of migrator web worker dispatcher operator dumper
+  roles       of the database: a list out of migrator web worker dispatcher people operator dumper
+  keys        true: gets what opens secrets, without the regions' credentials
   broker      true: gets the broker's URL
   storage     true: gets the regions' credentials, the key store and the key that signs records
   settings    variables that are no secrets: name without STRONGROOM_ to value
+  files       secrets that are read from files: name without STRONGROOM_ to secret and key
   work        size of a folder for caches and scratch space
   args        of the program; or command, to replace it
   container   more of the container (ports, probes, resources), as YAML
@@ -84,7 +86,7 @@ containers:
       {{- if .roles }}
       - {name: secrets, mountPath: /run/secrets/strongroom, readOnly: true}
       {{- end }}
-      {{- if and .storage (eq $values.keys.provider "local") }}
+      {{- if and (or .storage .keys) (eq $values.keys.provider "local") }}
       - {name: keys, mountPath: /var/lib/strongroom/keys}
       {{- end }}
       {{- if .work }}
@@ -103,7 +105,7 @@ volumes:
       sources:
         {{- include "strongroom.secrets" . | nindent 8 }}
   {{- end }}
-  {{- if and .storage (eq $values.keys.provider "local") }}
+  {{- if and (or .storage .keys) (eq $values.keys.provider "local") }}
   - name: keys
     persistentVolumeClaim: {claimName: {{ $values.keys.local.existingClaim }}}
   {{- end }}
@@ -114,6 +116,11 @@ volumes:
   {{- with $values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* All roles of the database that the part has, as JSON. */}}
+{{- define "strongroom.roles" -}}
+{{- compact (concat (list (.role | default "")) (.more | default list)) | toJson -}}
 {{- end -}}
 
 {{/* Secrets are files; the variables only say where. */}}
@@ -128,10 +135,15 @@ volumes:
 {{- if .storage }}
 - {name: STRONGROOM_REGIONS_FILE, value: /run/secrets/strongroom/regions}
 - {name: STRONGROOM_RECORD_KEY_FILE, value: /run/secrets/strongroom/record-key}
+{{- end }}
+{{- if or .storage .keys }}
 {{- include "strongroom.keysEnvironment" .root.Values.keys }}
 {{- end }}
 {{- range $name, $value := .settings }}
 - {name: STRONGROOM_{{ $name }}, value: {{ $value | toString | quote }}}
+{{- end }}
+{{- range $name, $secret := .files }}
+- {name: STRONGROOM_{{ $name }}_FILE, value: /run/secrets/strongroom/{{ lower $name }}}
 {{- end }}
 {{- if .work }}
 - {name: STRONGROOM_WORK_FOLDER, value: /var/lib/strongroom/work}
@@ -160,6 +172,13 @@ volumes:
 - secret:
     name: {{ .root.Values.recordKey.existingSecret }}
     items: [{key: {{ .root.Values.recordKey.key }}, path: record-key}]
+{{- end }}
+{{- if or .storage .keys }}
 {{- include "strongroom.keysSecrets" .root.Values.keys }}
+{{- end }}
+{{- range $name, $secret := .files }}
+- secret:
+    name: {{ $secret.existingSecret }}
+    items: [{key: {{ $secret.key }}, path: {{ lower $name }}}]
 {{- end }}
 {{- end -}}

@@ -1409,6 +1409,345 @@ def upgrade() -> None:
         unique=False,
         postgresql_where="state in ('planned', 'forgotten')",
     )
+    op.create_table(
+        "accounts",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column(
+            "staff",
+            sa.Enum(
+                "operator",
+                "operator-read-only",
+                "support",
+                "privacy-officer",
+                "auditor",
+                name="staffrole",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=True,
+        ),
+        sa.Column("locale", sa.String(), nullable=True),
+        sa.Column("zone", sa.String(), nullable=True),
+        sa.Column("password", sa.String(), nullable=True),
+        sa.Column("disabled_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
+        sa.UniqueConstraint("email", name=op.f("uq_accounts_email")),
+    )
+    op.create_table(
+        "tallies",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_tallies")),
+    )
+    op.create_index(op.f("ix_tallies_until"), "tallies", ["until"], unique=False)
+    op.create_table(
+        "identities",
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("linked_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_identities_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identities")),
+        sa.UniqueConstraint("issuer", "subject", name=op.f("uq_identities_issuer_subject")),
+    )
+    op.create_index(op.f("ix_identities_account_id"), "identities", ["account_id"], unique=False)
+    op.create_table(
+        "one_time_links",
+        sa.Column(
+            "purpose",
+            sa.Enum(
+                "invite",
+                "sign-in",
+                name="linkpurpose",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("hashed", sa.LargeBinary(), nullable=False),
+        sa.Column("first", sa.Boolean(), nullable=False),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("made_by", sa.String(), nullable=False),
+        sa.Column("ends_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("used_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_one_time_links_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_one_time_links")),
+        sa.UniqueConstraint("hashed", name=op.f("uq_one_time_links_hashed")),
+    )
+    op.create_index(
+        op.f("ix_one_time_links_account_id"), "one_time_links", ["account_id"], unique=False
+    )
+    op.create_table(
+        "openid_visits",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("hashed", sa.LargeBinary(), nullable=False),
+        sa.Column("browser", sa.LargeBinary(), nullable=False),
+        sa.Column("provider", sa.String(), nullable=False),
+        sa.Column("nonce", sa.String(), nullable=False),
+        sa.Column("verifier", sa.String(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=True),
+        sa.Column("ends_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_openid_visits_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_openid_visits")),
+        sa.UniqueConstraint("hashed", name=op.f("uq_openid_visits_hashed")),
+    )
+    op.create_table(
+        "passkeys",
+        sa.Column("credential", sa.LargeBinary(), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("used_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_passkeys_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkeys")),
+        sa.UniqueConstraint("credential", name=op.f("uq_passkeys_credential")),
+    )
+    op.create_index(op.f("ix_passkeys_account_id"), "passkeys", ["account_id"], unique=False)
+    op.create_table(
+        "person_events",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=True),
+        sa.Column("about", sa.Uuid(), nullable=True),
+        sa.Column("code", sa.String(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_person_events_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_person_events")),
+    )
+    op.create_index(
+        op.f("ix_person_events_account_id_at"), "person_events", ["account_id", "at"], unique=False
+    )
+    op.create_table(
+        "recovery_codes",
+        sa.Column("hashed", sa.LargeBinary(), nullable=False),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("used_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_recovery_codes_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recovery_codes")),
+    )
+    op.create_index(
+        op.f("ix_recovery_codes_account_id"), "recovery_codes", ["account_id"], unique=False
+    )
+    op.create_table(
+        "totp_factors",
+        sa.Column(
+            "sealed", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("confirmed_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("last_step", sa.Integer(), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_totp_factors_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_totp_factors")),
+    )
+    op.create_index(
+        op.f("ix_totp_factors_account_id"), "totp_factors", ["account_id"], unique=False
+    )
+    op.create_table(
+        "web_sessions",
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "browser",
+                "token",
+                name="sessionkind",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "stage",
+            sa.Enum(
+                "second",
+                "enrol",
+                "whole",
+                name="stage",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("hashed", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "proofs", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("agent", sa.String(), nullable=False),
+        sa.Column("address", sa.String(), nullable=False),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("stepped_up_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("challenge", sa.LargeBinary(), nullable=True),
+        sa.Column("challenge_until", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_web_sessions_account_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_web_sessions")),
+        sa.UniqueConstraint("hashed", name=op.f("uq_web_sessions_hashed")),
+    )
+    op.create_index(
+        op.f("ix_web_sessions_account_id"), "web_sessions", ["account_id"], unique=False
+    )
+    op.create_table(
+        "memberships",
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "role",
+            sa.Enum(
+                "owner",
+                "admin",
+                "viewer",
+                name="tenantrole",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("since", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("added_by", sa.String(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_memberships_account_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_memberships_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_memberships")),
+        sa.UniqueConstraint(
+            "tenant_id", "account_id", name=op.f("uq_memberships_tenant_id_account_id")
+        ),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_memberships_tenant_id_id")),
+    )
+    op.create_index(op.f("ix_memberships_account_id"), "memberships", ["account_id"], unique=False)
+    op.create_table(
+        "second_contacts",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("phone", sa.String(), nullable=True),
+        sa.Column("set_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("set_by", sa.String(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_second_contacts_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_second_contacts")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_second_contacts_tenant_id_id")),
+        sa.UniqueConstraint("tenant_id", name=op.f("uq_second_contacts_tenant_id")),
+    )
+    op.create_table(
+        "support_grants",
+        sa.Column("account_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "scope",
+            sa.Enum(
+                "status",
+                "read",
+                "restore",
+                name="grantscope",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "asked",
+                "open",
+                "declined",
+                "ended",
+                name="grantstate",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("asked_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("until", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("decided_by", sa.Uuid(), nullable=True),
+        sa.Column("decided_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("for_tenant", sa.Boolean(), nullable=True),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint(
+            "(state = 'asked') = (decided_by is null)",
+            name=op.f("ck_support_grants_decided_by_somebody"),
+        ),
+        sa.CheckConstraint(
+            "decided_by <> account_id", name=op.f("ck_support_grants_not_by_oneself")
+        ),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_support_grants_account_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["decided_by"], ["accounts.id"], name=op.f("fk_support_grants_decided_by")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_support_grants_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_support_grants")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_support_grants_tenant_id_id")),
+    )
+    op.create_index(
+        op.f("ix_support_grants_account_id"), "support_grants", ["account_id"], unique=False
+    )
+    op.create_table(
+        "support_pins",
+        sa.Column(
+            "sealed", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_support_pins_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_support_pins")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_support_pins_tenant_id_id")),
+        sa.UniqueConstraint("tenant_id", name=op.f("uq_support_pins_tenant_id")),
+    )
     # ### end Alembic commands ###
     isolate()
 
@@ -1466,11 +1805,31 @@ DISPATCHED = {
     "sources": "select (id, tenant_id, removed_at)",  # whether there are any, not what they are
     "steps": "select, insert",
 }
+# What people are in a tenant, and what they gave: written by the role `people` and by no other.
+PEOPLES_TABLES = {
+    "memberships": "select, insert, update, delete",
+    "second_contacts": "select, insert, update, delete",
+    "support_grants": "select, insert, update",
+    "support_pins": "select, insert",
+}
+# What is a person's own; no other role but the dumper reads any of it.
+PERSONAL_TABLES = {
+    "accounts": "select, insert, update",
+    "identities": "select, insert, delete",
+    "one_time_links": "select, insert, update, delete",
+    "openid_visits": "select, insert, delete",
+    "passkeys": "select, insert, update, delete",
+    "person_events": "select, insert",
+    "recovery_codes": "select, insert, update, delete",
+    "tallies": "select, insert, update, delete",
+    "totp_factors": "select, insert, update, delete",
+    "web_sessions": "select, insert, update, delete",
+}
 MINE = "tenant_id = nullif(current_setting('app.tenant', true), '')::uuid"
 
 
 def isolate() -> None:
-    op.execute("grant usage on schema public to web, worker, dispatcher, operator")
+    op.execute("grant usage on schema public to web, worker, dispatcher, operator, people")
     # The catalogue is filled by way of a temporary table.
     op.execute(
         "do $$ begin execute format("
@@ -1503,13 +1862,32 @@ def isolate() -> None:
         op.execute(
             f"create policy dispatch on {table} for all to dispatcher using (true) with check (true)"
         )
+    for table, rights in PEOPLES_TABLES.items():
+        op.execute(f"alter table {table} enable row level security")
+        op.execute(f"alter table {table} force row level security")
+        op.execute(f"grant {rights} on {table} to people")
+        op.execute(f"grant select on {table} to web, worker, operator")
+        op.execute(
+            f"create policy own on {table} for all to web, worker, operator, people "
+            f"using ({MINE}) with check ({MINE})"
+        )
+        op.execute(f"create policy every on {table} for select to operator, people using (true)")
+    for table, rights in PERSONAL_TABLES.items():
+        op.execute(f"grant {rights} on {table} to people")
+    op.execute("grant select, insert on steps to people")  # a grant's moves
+    op.execute(
+        f"create policy peoples on steps for all to people using ({MINE}) with check ({MINE})"
+    )
     mine = MINE.replace("tenant_id", "id")
     op.execute("alter table tenants enable row level security")
     op.execute("alter table tenants force row level security")
     op.execute("grant select on tenants to web, worker, dispatcher")
     op.execute("grant select, insert, update on tenants to operator")
     op.execute(f"create policy own on tenants for select to web, worker using ({mine})")
-    op.execute("create policy every on tenants for select to dispatcher, operator using (true)")
+    op.execute("grant select (id, slug, name, zone, locale) on tenants to people")
+    op.execute(
+        "create policy every on tenants for select to dispatcher, operator, people using (true)"
+    )
     op.execute(f"create policy add on tenants for insert to operator with check ({mine})")
     op.execute(
         f"create policy change on tenants for update to operator using ({mine}) with check ({mine})"
