@@ -21,14 +21,14 @@ from backup.restic.calls import Repository as ResticRepository
 from backup.restic.errors import CopyMissing
 from backup.restic.outputs import Snapshot as Listed
 from backup.states import CopyState
-from strongroom import owner, storage
+from strongroom import doorbells, storage
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.keeper import Held
-from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance
 from strongroom.runtime import Runtime
 
 COPY_SECONDS = 12 * 3600.0
@@ -46,14 +46,10 @@ class NoSource(StrongroomError):
 
 def bring(runtime: Runtime, tenant: UUID, copy_id: UUID) -> Copy | None:
     """Carry out a copy that waits; None when it is not there yet."""
-    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        copy = session.get(Copy, copy_id)
-        if copy is None:
-            log.warning("a doorbell named no copy of this tenant", copy=str(copy_id))
-            return None
-        fence = take(session, copy, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
-    if fence is None:
+    answered = doorbells.answer(runtime, Copy, tenant, copy_id)
+    if answered is None:
         return None
+    copy, fence = answered
     with runtime.keeper.holding(copy, fence) as held:
         try:
             _bring(runtime, copy, held)

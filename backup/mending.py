@@ -33,13 +33,13 @@ from backup.restic.flags import CheckExtent
 from backup.restic.repairs import IndexedPack
 from backup.states import ActKind, HealingState
 from backup.treatment import Doing
-from strongroom import owner
+from strongroom import doorbells
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.keeper import Held
-from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance
 from strongroom.program import Stopped
 from strongroom.runtime import Runtime
 from strongroom.storage import Act, StorageError, Store
@@ -71,14 +71,10 @@ class Depth(IntEnum):
 
 def heal(runtime: Runtime, tenant: UUID, healing_id: UUID) -> Healing | None:
     """Carry out a healing that waits; None when it could not be brought to an end yet."""
-    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        row = session.get(Healing, healing_id)
-        if row is None:
-            log.warning("a doorbell named no healing of this tenant", healing=str(healing_id))
-            return None
-        fence = take(session, row, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
-    if fence is None:
+    answered = doorbells.answer(runtime, Healing, tenant, healing_id)
+    if answered is None:
         return None
+    row, fence = answered
     with runtime.keeper.holding(row, fence) as held:
         try:
             return _heal(runtime, row, held)

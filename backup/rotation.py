@@ -26,13 +26,12 @@ from backup.repositories import RepositoryBusy, Retired
 from backup.restic.errors import WrongKey
 from backup.rotating import Going, Later
 from backup.states import RepositoryState, RotationKind, RotationState
-from strongroom import owner
+from strongroom import doorbells
 from strongroom.actors import WORKER, Actor
-from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.ids import new_id
-from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, record, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, record
 from strongroom.runtime import Runtime
 
 BUSY_PAUSE = timedelta(seconds=5)
@@ -122,14 +121,10 @@ def _one(
 
 def rotate(runtime: Runtime, tenant: UUID, rotation_id: UUID) -> Rotation | None:
     """Carry out a rotation that waits; None when it could not be done whole yet."""
-    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        row = session.get(Rotation, rotation_id)
-        if row is None:
-            log.warning("a doorbell named no rotation of this tenant", rotation=str(rotation_id))
-            return None
-        fence = take(session, row, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
-    if fence is None:
+    answered = doorbells.answer(runtime, Rotation, tenant, rotation_id)
+    if answered is None:
         return None
+    row, fence = answered
     with runtime.keeper.holding(row, fence) as held:
         going = Going(runtime, row, held)
         try:

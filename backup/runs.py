@@ -31,7 +31,7 @@ from backup.repositories import RepositoryBusy
 from backup.restic.errors import NoRepository, WrongKey
 from backup.restic.outputs import Progress
 from backup.states import Outcome, RunState
-from strongroom import owner
+from strongroom import doorbells
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.dispatch import back_off
@@ -39,7 +39,7 @@ from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
 from strongroom.keeper import Held
 from strongroom.keys import KeyUnreachable
-from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance
 from strongroom.runtime import Runtime
 from strongroom.storage import StorageError
 
@@ -82,15 +82,10 @@ class Taken:
 
 def make(runtime: Runtime, tenant: UUID, run_id: UUID) -> Point | None:
     """Carry out a run that waits; None when there is nothing to do or it is to be tried again."""
-    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        run = session.get(BackupRun, run_id)
-        if run is None:
-            log.warning("a doorbell named no run of this tenant", run=str(run_id))
-            return None
-        move = Move(by=WORKER, at=runtime.now())
-        fence = take(session, run, owner=owner.me(), move=move)
-    if fence is None:
+    answered = doorbells.answer(runtime, BackupRun, tenant, run_id)
+    if answered is None:
         return None
+    run, fence = answered
     with runtime.keeper.holding(run, fence) as held:
         taken = Taken(runtime, run, held)
         try:

@@ -45,13 +45,13 @@ from backup.restic import commands, creation
 from backup.restic.errors import ResticError
 from backup.restic.flags import CheckExtent
 from backup.states import CopyState, Level, ProofState
-from strongroom import owner
+from strongroom import doorbells
 from strongroom.actors import WORKER
 from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.keeper import Held
-from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance
 from strongroom.runtime import Runtime
 from strongroom.storage import Act, Missing, Store
 
@@ -103,18 +103,13 @@ class Seen:
 
 def prove(runtime: Runtime, tenant: UUID, proof_id: UUID) -> Proof | None:
     """Carry out a proof that waits; None when it could not be done yet."""
-    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        proof = session.get(Proof, proof_id)
-        if proof is None:
-            log.warning("a doorbell named no proof of this tenant", proof=str(proof_id))
-            return None
-        fence = take(session, proof, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
-        copy = session.get_one(Copy, proof.copy_id)
-    if fence is None:
+    answered = doorbells.answer(runtime, Proof, tenant, proof_id)
+    if answered is None:
         return None
+    proof, fence = answered
     with runtime.keeper.holding(proof, fence) as held:
         try:
-            return _prove(runtime, proof, copy, held)
+            return _prove(runtime, proof, held)
         except Overtaken as error:
             log.warning("a proof went on elsewhere", proof=str(proof_id), error=error.message)
         except StrongroomError as error:
@@ -122,8 +117,10 @@ def prove(runtime: Runtime, tenant: UUID, proof_id: UUID) -> Proof | None:
         return None
 
 
-def _prove(runtime: Runtime, proof: Proof, copy: Copy, held: Held) -> Proof:
+def _prove(runtime: Runtime, proof: Proof, held: Held) -> Proof:
     since, began = runtime.now(), time.monotonic()
+    with runtime.database.session(Role.WORKER, tenant=proof.tenant_id) as session:
+        copy = session.get_one(Copy, proof.copy_id)
     with leases.leased(
         runtime, copy.tenant_id, copy.repository_id, adding=False, damaged=True
     ) as leased:

@@ -30,13 +30,12 @@ from restore.errors import Unsafe
 from restore.going import Going
 from restore.models import Restore
 from restore.states import Destination, RestoreState
-from strongroom import owner
+from strongroom import doorbells
 from strongroom.actors import WORKER
-from strongroom.db import Role
 from strongroom.dispatch import back_off
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.keys import KeyUnreachable
-from strongroom.lifecycle import Move, Overtaken, Reason, advance, take
+from strongroom.lifecycle import Move, Overtaken, Reason, advance
 from strongroom.runtime import Runtime
 from strongroom.storage import StorageError
 
@@ -54,14 +53,10 @@ class NoSafetyPoint(Unsafe):
 
 def carry_out(runtime: Runtime, tenant: UUID, restore_id: UUID) -> None:
     """Carry out a restore that waits; its row says how it ended."""
-    with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        row = session.get(Restore, restore_id)
-        if row is None:
-            log.warning("a doorbell named no restore of this tenant", restore=str(restore_id))
-            return
-        fence = take(session, row, owner=owner.me(), move=Move(by=WORKER, at=runtime.now()))
-    if fence is None:
+    answered = doorbells.answer(runtime, Restore, tenant, restore_id)
+    if answered is None:
         return
+    row, fence = answered
     with runtime.keeper.holding(row, fence) as held:
         going = Going(runtime, row, held)
         try:
