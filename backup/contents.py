@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup import catalogue, repositories
-from backup.catalogue import Add, Entry
+from backup import catalogue, clearing, repositories
+from backup.catalogue import FOLDER, TABLE, Add, Changes, Entry
 from backup.models import Point, PointSource, Snapshot
 from backup.restic import commands
 from backup.restic.outputs import Entry as Listed
@@ -32,7 +33,8 @@ class NotListed(StrongroomError):
 
 
 def record(runtime: Runtime, tenant: UUID) -> int:
-    """Catalogue every point of the tenant that is not yet; gives how many sources of points.
+    """Catalogue every point of the tenant that is not yet; gives how many sources of points. What
+    only points have that are gone is forgotten.
 
     In the order of their numbers; one that cannot be listed now holds back the later ones of its
     source, and is tried again with the next point.
@@ -58,26 +60,35 @@ def record(runtime: Runtime, tenant: UUID) -> int:
                 point=number,
                 error=type(error).__name__,
             )
+    _clear(runtime, tenant)
     return len(waiting) - len(held_back)
+
+
+def _clear(runtime: Runtime, tenant: UUID) -> None:
+    try:
+        clearing.clear(runtime, tenant)
+    except Exception:  # an edge: it is tried again with the next point
+        log.exception("the catalogue keeps what no point has any more", tenant=str(tenant))
 
 
 def _record(runtime: Runtime, part: PointSource, number: int) -> None:
     with runtime.database.session(Role.WORKER, tenant=part.tenant_id) as session:
-        session.execute(
-            text("select pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-            {"key": f"catalogue:{part.source_id}"},
-        )
+        session.execute(clearing.lock(part.source_id))
         row = session.get_one(PointSource, part.id, with_for_update=True)
         if row.catalogued_at is not None:
             return
+        changes = Changes(0, 0, 0)
         if _is_there(session, part) and not _same_as_before(session, part, number):
-            with catalogue.recording(session, part.source_id, number) as add:
+            with catalogue.recording(session, part.source_id, number) as recorded:
                 if part.manifest is not None:
-                    _tables(part.manifest, add)
+                    _tables(part.manifest, recorded.add)
                 else:
-                    _files(runtime, part, add)
+                    _files(runtime, part, recorded.add)
+            changes = recorded.changes
         session.execute(
-            update(PointSource).where(PointSource.id == part.id).values(catalogued_at=runtime.now())
+            update(PointSource)
+            .where(PointSource.id == part.id)
+            .values(catalogued_at=runtime.now(), changes=asdict(changes))
         )
 
 
@@ -109,10 +120,14 @@ def _same_as_before(session: Session, part: PointSource, number: int) -> bool:
 
 
 def _tables(manifest: dict[str, Any], add: Add) -> None:
-    """A table is an entry; its size is its rows, and its content the sum over them."""
+    """A table is an entry; its size is its rows, and its content the sum over them. Its schema is
+    its folder, whatever slashes are in the names."""
+    for schema in sorted({table["schema"] for table in manifest["tables"]}):
+        add(Entry(f"/{schema}", FOLDER, 0, None, "", parent="/"))
     for table in manifest["tables"]:
-        path = f"/{table['schema']}/{table['name']}"
-        add(Entry(path, "table", table["rows"], None, f"{table['content']}:{table['definition']}"))
+        folder = f"/{table['schema']}"
+        state = f"{table['content']}:{table['definition']}"
+        add(Entry(f"{folder}/{table['name']}", TABLE, table["rows"], None, state, parent=folder))
 
 
 def _files(runtime: Runtime, part: PointSource, add: Add) -> None:

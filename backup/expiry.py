@@ -8,7 +8,7 @@ pages show and what object locks are set by; the removal itself rests on `retent
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from backup import retention
 from backup.facts import Hold, Point, Why
 from backup.policy import EffectivePolicy
-from backup.retention import Setting, Tier, Verdict
+from backup.retention import Decision, Setting, Standing, Tier, Verdict
 from backup.states import Trigger
 
 DAY = timedelta(days=1)
@@ -41,9 +41,12 @@ def expiries(
     holds: Collection[Hold] = (),
 ) -> dict[UUID, Expiry]:
     """By point id; raises what `retention.decide` raises."""
-    facts = list(points)
-    decision = retention.decide(facts, policy, now=now, zone=zone, holds=holds)
-    setting = Setting(policy, now, zone, tuple(holds))
+    decision = retention.decide(points, policy, now=now, zone=zone, holds=holds)
+    return after(decision, Setting(policy, now, zone, tuple(holds)))
+
+
+def after(decision: Decision, setting: Setting) -> dict[UUID, Expiry]:
+    """By point id, for a decision that was made with this setting."""
     bare = [retention.without_lapsed(v.point, setting) for v in decision.verdicts]
     counted = [p for p in bare if p.parts and not retention.is_ahead(p, setting)]
     ahead = _Ahead(setting, counted, _next_day(counted, setting))
@@ -60,6 +63,14 @@ class _Ahead:
     setting: Setting
     counted: Sequence[Point]  # newest first, as retention counts them
     next_day: date  # of the next point to come
+    _worlds: dict[tuple[Trigger, Standing], list[Point]] = field(default_factory=dict)
+
+    def world_of(self, point: Point) -> list[Point]:
+        """As retention has it; the same for all points of a kind and standing."""
+        alike = (point.kind, retention.standing(point))
+        if alike not in self._worlds:
+            self._worlds[alike] = retention.world_of(self.counted, point)
+        return self._worlds[alike]
 
 
 def _expiry(verdict: Verdict, point: Point, ahead: _Ahead) -> Expiry:
@@ -108,7 +119,7 @@ def _tier_end(point: Point, tier: Tier, ahead: _Ahead) -> date:
     """The day on which enough newer periods have a point, or the point's own has a newer one."""
     if point.kind is not Trigger.SCHEDULE:
         return NEVER
-    world = retention.world_of(ahead.counted, point)
+    world = ahead.world_of(point)
     place = world.index(point)
     newer = {tier.period(other) for other in world[:place]}
     oldest = place == len(world) - 1

@@ -248,6 +248,8 @@ class PointSource(OfTenant, Base):
     failure: Mapped[dict[str, Any] | None]
     seconds: Mapped[float]
     catalogued_at: Mapped[datetime | None]  # when its paths went into the catalogue
+    changes: Mapped[dict[str, Any] | None]  # against the point before: catalogue.Changes
+    cleared_at: Mapped[datetime | None]  # it is gone, and so is what only it had in the catalogue
 
 
 class Copy(OfTenant, Work, Base):

@@ -57,6 +57,11 @@ def test_paths_that_do_not_change_add_no_rows(
     back_up(runtime, acme)
 
     assert len(rows_of(runtime, acme, CatalogueVersion)) == before + 1
+    changes = [part.changes for part in rows_of(runtime, acme, PointSource)]
+    assert changes[1:] == [
+        {"added": 0, "removed": 0, "changed": 0},
+        {"added": 1, "removed": 0, "changed": 0},
+    ]
 
 
 def test_a_path_that_is_deleted_is_in_the_earlier_point_only(
@@ -87,6 +92,12 @@ def test_a_table_is_listed_with_its_rows(
         for point in (first, second)
     ]
     assert sizes == [500, 100]
+    assert listed(runtime, source, second, "/")["/public"].kind == "dir"
+    assert rows_of(runtime, acme, PointSource)[1].changes == {
+        "added": 0,
+        "removed": 0,
+        "changed": 1,
+    }
 
 
 def test_a_point_that_went_before_it_was_listed_holds_no_later_one_back(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.bench import daily, drill, healing, large, memory, scrub, throughput
+from tests import catalogues
+from tests.bench import browse, daily, drill, healing, large, memory, scrub, throughput
 from tests.bench.pairs import Compared, Spread, machine
 from tests.bench.stand import GIB, Stand
 
@@ -25,13 +26,31 @@ class Extent:
     dump: int  # bytes
     tenants: int  # in the queue
     drilled: int  # bytes of a source that is rehearsed
+    catalogue: catalogues.Extent
+    asked: int  # times that each question of the restore page is
 
 
 WHOLE = Extent(
-    rounds=9, cycles=20, pairs=9, folder=GIB, dump=2 * GIB, tenants=200, drilled=GIB // 2
+    rounds=9,
+    cycles=20,
+    pairs=9,
+    folder=GIB,
+    dump=2 * GIB,
+    tenants=200,
+    drilled=GIB // 2,
+    catalogue=catalogues.Extent(1_000_000, 100_000, 400, 100, 250, 100),
+    asked=100,
 )
 QUICK = Extent(
-    rounds=3, cycles=8, pairs=3, folder=GIB // 4, dump=GIB // 4, tenants=20, drilled=GIB // 8
+    rounds=3,
+    cycles=8,
+    pairs=3,
+    folder=GIB // 4,
+    dump=GIB // 4,
+    tenants=20,
+    drilled=GIB // 8,
+    catalogue=catalogues.Extent(100_000, 20_000, 60, 50, 50, 20),
+    asked=20,
 )
 
 
@@ -214,6 +233,29 @@ def of_scrub(stand: Stand, extent: Extent) -> Bar:
     )
 
 
+def of_browse(stand: Stand, extent: Extent) -> Bar:
+    stored, answered = browse.measure(stand, extent=extent.catalogue, rounds=extent.asked)
+    late = {name: browse.percentile(each, 0.95) for name, each in answered.taken.items()}
+    return Bar(
+        "browse",
+        f"The restore page on {stored.extent.points} points and {stored.extent.paths:,} paths: "
+        "seconds at the 95th percentile, of the slowest question",
+        max(late.values()),
+        0.15,
+        {name: Spread.of(each) for name, each in answered.taken.items()},
+        notes={
+            "asked_each": extent.asked,
+            "milliseconds_at_the_95th_percentile": {
+                name: round(1000 * each, 1) for name, each in late.items()
+            },
+            "milliseconds_of_CPU_of_ours_and_of_the_server": answered.cpu(),
+            "seconds_of_making_it": dict(stored.seconds),
+            "rows": dict(stored.rows),
+            "MB_with_indexes": dict(stored.megabytes),
+        },
+    )
+
+
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
     "memory": of_memory,
@@ -222,6 +264,7 @@ ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "drill": of_drill,
     "healing": of_healing,
     "scrub": of_scrub,
+    "browse": of_browse,
 }
 
 

@@ -497,15 +497,59 @@ def upgrade() -> None:
         postgresql_where="state in ('queued', 'making')",
     )
     op.create_table(
+        "catalogue_grams",
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("gram", sa.String(collation="C"), nullable=False),
+        sa.Column("segment", sa.Integer(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("places", sa.LargeBinary(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "source_id"],
+            ["sources.tenant_id", "sources.id"],
+            name=op.f("fk_catalogue_grams_tenant_id_source_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_catalogue_grams_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_catalogue_grams")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_catalogue_grams_tenant_id_id")),
+        sa.UniqueConstraint(
+            "tenant_id",
+            "source_id",
+            "gram",
+            "segment",
+            name=op.f("uq_catalogue_grams_tenant_id_source_id_gram_segment"),
+        ),
+    )
+    op.create_table(
         "catalogue_paths",
         sa.Column("source_id", sa.Uuid(), nullable=False),
         sa.Column("path", sa.String(), nullable=False),
         sa.Column("parent", sa.String(), nullable=False),
         sa.Column(
-            "path_key", sa.String(), sa.Computed("md5(path)", persisted=True), nullable=False
+            "path_key",
+            sa.Uuid(),
+            sa.Computed("md5(source_id::text || path)::uuid", persisted=True),
+            nullable=False,
         ),
         sa.Column(
-            "parent_key", sa.String(), sa.Computed("md5(parent)", persisted=True), nullable=False
+            "parent_key",
+            sa.Uuid(),
+            sa.Computed("md5(source_id::text || parent)::uuid", persisted=True),
+            nullable=False,
+        ),
+        sa.Column("folded", sa.String(collation="C"), nullable=False),
+        sa.Column("folder", sa.Boolean(), nullable=False),
+        sa.Column("place", sa.Integer(), nullable=False),
+        sa.Column("since", sa.Integer(), nullable=False),
+        sa.Column("until", sa.Integer(), nullable=True),
+        sa.Column(
+            "ends",
+            sa.Integer(),
+            sa.Computed("coalesce(until, 2147483647)", persisted=True),
+            nullable=False,
         ),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
@@ -521,16 +565,29 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_catalogue_paths_tenant_id_id")),
         sa.UniqueConstraint(
             "tenant_id",
-            "source_id",
             "path_key",
-            name=op.f("uq_catalogue_paths_tenant_id_source_id_path_key"),
+            "since",
+            name=op.f("uq_catalogue_paths_tenant_id_path_key_since"),
+        ),
+        sa.UniqueConstraint(
+            "tenant_id",
+            "source_id",
+            "place",
+            name=op.f("uq_catalogue_paths_tenant_id_source_id_place"),
         ),
     )
     op.create_index(
-        op.f("ix_catalogue_paths_tenant_id_source_id_parent_key"),
+        "ix_catalogue_paths_children",
         "catalogue_paths",
-        ["tenant_id", "source_id", "parent_key"],
+        ["tenant_id", "parent_key", "folder", "folded", "id", "since", "ends"],
         unique=False,
+    )
+    op.create_index(
+        "ix_catalogue_paths_gone",
+        "catalogue_paths",
+        ["tenant_id", "source_id", "until", "id", "since"],
+        unique=False,
+        postgresql_where="until is not null",
     )
     op.create_table(
         "healings",
@@ -820,9 +877,18 @@ def upgrade() -> None:
     )
     op.create_table(
         "catalogue_versions",
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column("parent_key", sa.Uuid(), nullable=False),
+        sa.Column("born", sa.Integer(), nullable=False),
         sa.Column("path_id", sa.Uuid(), nullable=False),
         sa.Column("since", sa.Integer(), nullable=False),
         sa.Column("until", sa.Integer(), nullable=True),
+        sa.Column(
+            "ends",
+            sa.Integer(),
+            sa.Computed("coalesce(until, 2147483647)", persisted=True),
+            nullable=False,
+        ),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=True),
@@ -845,6 +911,26 @@ def upgrade() -> None:
             "since",
             name=op.f("uq_catalogue_versions_tenant_id_path_id_since"),
         ),
+    )
+    op.create_index(
+        "ix_catalogue_versions_changes",
+        "catalogue_versions",
+        ["tenant_id", "source_id", "since", "path_id", "ends", "born"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_catalogue_versions_sizes",
+        "catalogue_versions",
+        ["parent_key", "size", "path_id", "since", "ends"],
+        unique=False,
+        postgresql_where="kind <> 'dir'",
+    )
+    op.create_index(
+        "ix_catalogue_versions_times",
+        "catalogue_versions",
+        ["parent_key", "changed_at", "path_id", "since", "ends"],
+        unique=False,
+        postgresql_where="changed_at is not null",
     )
     op.create_table(
         "findings",
@@ -929,6 +1015,10 @@ def upgrade() -> None:
         ),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("catalogued_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "changes", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("cleared_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -1759,8 +1849,9 @@ TENANT_TABLES = {
     "acts": "select, insert, update",
     "allowed_places": "select, insert, delete",
     "backup_runs": "select, insert, update",
-    "catalogue_paths": "select, insert",
-    "catalogue_versions": "select, insert, update",
+    "catalogue_grams": "select, insert, update, delete",
+    "catalogue_paths": "select, insert, update, delete",
+    "catalogue_versions": "select, insert, update, delete",
     "copies": "select, insert, update",
     "drills": "select, insert, update",
     "escrow_wraps": "select, insert, update, delete",
