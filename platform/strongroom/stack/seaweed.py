@@ -381,9 +381,9 @@ def _socket(port: int) -> str:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    # By default half of its time goes into collecting a few megabytes of garbage again and again.
-    memory = {"GOGC": "400", "GOMEMLIMIT": "256MiB"}
-    return {"PATH": "/usr/bin:/bin", "HOME": str(folder.resolve()), **memory}
+    # It begins with 240 MiB that it holds on to, most of them never touched. A limit near that has
+    # it look for garbage all the time: 12 ms of CPU for a small object instead of 2.
+    return {"PATH": "/usr/bin:/bin", "HOME": str(folder.resolve()), "GOMEMLIMIT": "768MiB"}
 
 
 def _ask(connection: http.client.HTTPConnection, path: str) -> bytes:
