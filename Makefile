@@ -27,7 +27,7 @@ up: ## keep the whole stack running on this machine, with the data of the demo
 
 test: ## all tests but the long ones
 	$(SETUP) dev
-	@$(BIN)/python -m pytest -q -n 3 --dist worksteal -m 'not long' --ignore=tests/helm
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal -m 'not long' --ignore=tests/helm
 
 test-long: ## races, fuzzing and soak
 	$(SETUP) dev

@@ -7,6 +7,7 @@ add_folder, add_database sources of a tenant, by the same service as the command
 queue                    a run that somebody asked for: its id
 carry_out                that run in this process, as a worker would: point, copies, proofs
 back_up                  both, and a point is expected
+counts                   rows of every table
 """
 
 from __future__ import annotations
@@ -18,23 +19,30 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import func, select
 
 from backup import planning, runs, tasks
 from backup.models import BackupRun, Point, Source
 from backup.planning import Order
 from backup.states import Trigger
 from strongroom.actors import Actor, ActorKind
-from strongroom.db import Role
+from strongroom.db import Base, Role
 from strongroom.runtime import Runtime
 from tenants import onboarding, sourcing
 from tenants.models import Tenant
 from tenants.onboarding import NewTenant
 from tenants.sourcing import NewSource
+from web.models import METADATA
 
 ADA = Actor(ActorKind.OPERATOR, "ada")
 BEN = Actor(ActorKind.OPERATOR, "ben")
 ACME = NewTenant("acme", "Acme Trading", "starter", "Asia/Dubai", "AE", "en")
 BOLT = NewTenant("bolt", "بولت للنقل", "starter", "Africa/Cairo", "EG", "ar-EG")
+PERSONAL = {
+    mapper.local_table.name
+    for mapper in Base.registry.mappers
+    if mapper.class_.__module__ == "strongroom.people.models"
+}
 ORDERS = """
 CREATE TABLE customers (id integer PRIMARY KEY, name text NOT NULL);
 CREATE TABLE orders (
@@ -156,3 +164,14 @@ def rows_of(runtime: Runtime, tenant: Tenant, kind: Any, *conditions: Any) -> li
     with runtime.database.session(Role.WORKER, tenant=tenant.id) as session:
         found = session.query(kind).filter(*conditions).order_by(kind.id)
         return list(found)
+
+
+def counts(runtime: Runtime) -> dict[str, int]:
+    """Rows of every table."""
+    found = {}
+    for table in METADATA.sorted_tables:
+        role = Role.PEOPLE if table.name in PERSONAL else Role.OPERATOR
+        with runtime.database.session(role) as session:
+            wanted = select(func.count()).select_from(table)
+            found[table.name] = session.execute(wanted).scalar_one()
+    return found

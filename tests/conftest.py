@@ -23,6 +23,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,6 +58,8 @@ ports.HIGHEST = ports.LOWEST + _SPAN
 # Nothing here has to survive a power cut.
 HASTY = ("fsync = off", "full_page_writes = off", "synchronous_commit = off")
 _numbers = itertools.count(1)
+# A shell's background jobs ignore Ctrl-C, and what they start does so too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # As in production; the library's own way takes half a second to draw a traceback.
 logs.configure(logging.DEBUG)
 

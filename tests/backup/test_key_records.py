@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from backup import key_records
+from backup import key_records, repositories
 from backup.models import Finding, Repository
 from backup.record_rows import KeyRecord
 from strongroom import records, sealed_boxes
@@ -58,7 +58,7 @@ def test_a_new_repository_has_its_record_with_the_password_as_in_the_row(
     for held in vaults(runtime, backed_up):
         body = body_of(held)
         wrapped = key_records.password_of(body)
-        context = key_records.repositories.password_context(held.site.row)
+        context = repositories.password_context(held.site.row)
         assert runtime.vault.provider.unwrap(wrapped, context) == held.site.password.secret
         assert (body["key_hint"], body["polynomial"]) == (held.row.key_hint, held.row.polynomial)
 
@@ -103,7 +103,7 @@ def test_a_password_wrapped_anew_is_in_the_record_and_the_old_one_is_gone_for_go
         row = session.execute(
             select(Secret).where(Secret.subject_id == held.site.row.id)
         ).scalar_one()
-        context = key_records.repositories.password_context(held.site.row)
+        context = repositories.password_context(held.site.row)
         wrapped = runtime.vault.provider.wrap(held.site.password.secret, context)
         row.nonce, row.ciphertext = wrapped.nonce, wrapped.ciphertext
 

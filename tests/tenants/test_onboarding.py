@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from backup.models import Policy, Repository, Schedule
 from strongroom.db import Role
@@ -15,16 +15,7 @@ from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants import onboarding
 from tenants.models import Tenant
-from tests.cast import ACME, add_tenant, rows_of
-from web.models import METADATA
-
-
-def counts(runtime: Runtime) -> dict[str, int]:
-    with runtime.database.session(Role.OPERATOR) as session:
-        return {
-            table.name: session.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in METADATA.sorted_tables
-        }
+from tests.cast import ACME, add_tenant, counts, rows_of
 
 
 def test_a_new_tenant_has_a_key_a_policy_repositories_and_schedules(runtime: Runtime) -> None:

@@ -15,24 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
-from sqlalchemy import func, select
 
-from strongroom.db import Base, Role
+from strongroom.db import Role
 from strongroom.dispatch import nudge
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import Home
+from tests import cast
 from web import parts
 from web.cli import main
-from web.models import METADATA
 
 Counts = dict[str, int]
 # Which other roles may not even count.
-PERSONAL = {
-    mapper.local_table.name
-    for mapper in Base.registry.mappers
-    if mapper.class_.__module__ == "strongroom.people.models"
-}
 
 
 @dataclass(frozen=True)
@@ -84,13 +78,7 @@ class Desk:
 
     def counts(self) -> Counts:
         """Rows of every table."""
-        found: Counts = {}
-        for table in METADATA.sorted_tables:
-            role = Role.PEOPLE if table.name in PERSONAL else Role.OPERATOR
-            with self.runtime.database.session(role) as session:
-                wanted = select(func.count()).select_from(table)
-                found[table.name] = session.execute(wanted).scalar_one()
-        return found
+        return cast.counts(self.runtime)
 
     @contextmanager
     def working(self) -> Iterator[None]:

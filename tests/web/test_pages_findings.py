@@ -17,13 +17,14 @@ from restore.models import Drill
 from restore.states import DrillState
 from strongroom.db import Role
 from strongroom.ids import new_id
+from strongroom.people.rules import StaffRole
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from tests.backup.vaults import B, vault
 from tests.cast import FakeClock, add_folder, back_up, rows_of
+from tests.people.cast import People, signed_in
 from tests.web.test_pages import LATIN_WORD, visible
 from web import rehearsed
-from web.app import create_app
 from web.pages import formats
 from web.pages.findings import FINDINGS
 
@@ -40,7 +41,7 @@ class Ended:
 
 @pytest.fixture
 def browser(runtime: Runtime) -> FlaskClient:
-    return create_app(runtime).test_client()
+    return signed_in(runtime, People(runtime).staff(StaffRole.OPERATOR)).client
 
 
 @pytest.fixture

@@ -96,7 +96,8 @@ def tell(
 ) -> None:
     """Wait for the drills, say what each found, and end with the exit code that fits."""
     names = {row.id: name for row, name in rows}
-    ended = following.drilled(platform, tenant, names, screen=screen, seconds=seconds)
+    found = following.drilled(platform, tenant, names, screen=screen, seconds=seconds)
+    ended = sorted(found, key=lambda row: list(names).index(row.id))
     screen.table(
         [document(row, names[row.id]) for row in ended],
         ["region", "is", "seconds", "of it restoring", "restored", "source", "compared", "differs"],
