@@ -172,6 +172,7 @@ def test_two_regions_that_are_damaged_in_different_packs_heal_each_other(
             assert restored(held, point, tmp_path / "back") == [was]
 
 
+@pytest.mark.long
 def test_what_both_regions_lost_is_named_and_comes_back_into_both_with_the_next_backup(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:

@@ -277,6 +277,7 @@ def test_without_any_dump_all_is_built_from_records_and_snapshots(
         assert back_up(after, there["bolt"]).outcome is Outcome.COMPLETE
 
 
+@pytest.mark.long
 def test_a_backup_of_the_key_store_opens_it_all_without_shares(
     lost: Company, tmp_path: Path
 ) -> None:

@@ -23,10 +23,10 @@ from tests.web.command_line import run
 ROOT = Path(__file__).parents[2]
 STEPS = [
     "strongroom.control_restores:restore",
-    "web.recovering:_purge",
-    "strongroom.rescue:rewrap",
+    pytest.param("web.recovering:_purge", marks=pytest.mark.long),
+    pytest.param("strongroom.rescue:rewrap", marks=pytest.mark.long),
     "backup.adopting:_finish",
-    "backup.calming:calm",
+    pytest.param("backup.calming:calm", marks=pytest.mark.long),
     "strongroom.control_restores:finish",
 ]
 DIE = """

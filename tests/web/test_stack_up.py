@@ -132,6 +132,7 @@ def apply_plan(stack: Up) -> None:
     stack.command("plan", "apply", str(plans))
 
 
+@pytest.mark.long
 def test_two_homes_run_side_by_side_and_one_home_only_once(place: Path) -> None:
     with stack_cast.new_home(prefix="strongroom-up-") as other, up(place) as one, up(other) as two:
         assert one.web != two.web
