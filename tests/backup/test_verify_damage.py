@@ -31,9 +31,13 @@ from tests.cast import ADA, FakeClock, add_folder, back_up, fill, rows_of
 from tests.faults import Answer503
 
 LEVELS = (Level.STRUCTURE, Level.SHARE, Level.DATA)
+DATA_FIRST = [
+    *(pytest.param(level, marks=pytest.mark.long) for level in LEVELS[:2]),
+    Level.DATA,  # finds all that the others find
+]
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", DATA_FIRST)
 def test_damage_is_found_undates_its_region_only_and_is_to_be_healed(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock, level: Level
 ) -> None:

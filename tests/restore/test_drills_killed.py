@@ -43,7 +43,10 @@ def point(
     return stored(runtime, acme)
 
 
-@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param(each, marks=pytest.mark.long if "compared" in each else ()) for each in WHERE],
+)
 def test_the_next_attempt_clears_up_and_passes(
     runtime: Runtime, acme: Tenant, point: Point, kill: Kill, where: str
 ) -> None:
