@@ -330,6 +330,7 @@ def test_once_the_locks_have_ended_removal_takes_the_last_version(
         assert held.is_clean()
 
 
+@pytest.mark.long
 def test_a_pack_that_is_locked_longer_than_its_point_says_until_when_and_then_goes(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:
