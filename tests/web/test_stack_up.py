@@ -159,6 +159,19 @@ def answers(stack: Up) -> bool:
         return False
 
 
+def test_a_home_may_be_named_from_the_folder_one_is_in(place: Path) -> None:
+    argv = [*PROGRAM, "up", "--home", place.name, "--regions", "1"]
+    process = subprocess.Popen(
+        argv, cwd=place.parent, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert any("Strongroom runs" in line for line in process.stdout)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS)
+
+
 @pytest.mark.parametrize(
     ("number", "begun"),
     [

@@ -37,7 +37,8 @@ def up(home: Path | None, as_json: bool, port: int | None, regions: int, concurr
     Example: strongroom up --home var/strongroom
     """
     screen = Screen(as_json)
-    wanted = stacks.Wanted(home or Path("var/strongroom"), regions, port, concurrency)
+    place = (home or Path("var/strongroom")).resolve()  # its parts work in other folders
+    wanted = stacks.Wanted(place, regions, port, concurrency)
     screen.say(f"Starting the stack in {wanted.home} …")
     with stacks.running(wanted) as stack:
         ways = _ways_in(stack)
