@@ -11,7 +11,7 @@ Not yours: 404, and it costs the same statements as what is not there. Yours, an
     @scope.tenant(Action.BROWSE)       by role in the tenant that <slug> names, or by grant
 
 In a view, `scope.known()` is who asks, `scope.here()` the tenant, `scope.reading()` a session that
-sees this tenant's rows and no others.
+sees this tenant's rows and no others, `scope.writing()` one that asks for work.
 """
 
 from __future__ import annotations
@@ -188,6 +188,11 @@ def actor() -> Actor:
 
 def reading() -> AbstractContextManager[Session]:
     """A session that sees this tenant's rows and writes nothing."""
+    return _runtime().database.session(Role.WEB, tenant=here().id)
+
+
+def writing() -> AbstractContextManager[Session]:
+    """A session that may ask for something in this tenant: a restore, a download, a preview."""
     return _runtime().database.session(Role.WEB, tenant=here().id)
 
 

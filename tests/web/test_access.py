@@ -74,12 +74,17 @@ def routes(app: Flask) -> Iterator[tuple[Rule, str]]:
 
 def address(rule: Rule, slug: str) -> str:
     values = {
-        name: slug if name == "slug" else NO_ONE if "uuid" in str(converter).lower() else "x"
+        name: slug if name == "slug" else unlikely(type(converter).__name__)
         for name, converter in rule._converters.items()
     }
     built = rule.build(values, append_unknown=False)
     assert built is not None
     return built[1]
+
+
+def unlikely(converter: str) -> object:
+    """A value that nothing has."""
+    return {"UUIDConverter": NO_ONE, "IntegerConverter": 999_999}.get(converter, "x")
 
 
 def access(app: Flask, rule: Rule) -> Access:

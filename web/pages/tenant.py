@@ -22,6 +22,7 @@ from strongroom.people.rules import Action, TenantRole
 from strongroom.runtime import Runtime
 from web import scope
 from web.cookies import Site
+from web.pages import delivering, finding, restoring
 from web.pages.words import N_
 
 BAD_CONTACT = N_("A second contact needs a name and an e-mail address.")
@@ -43,6 +44,9 @@ def make(runtime: Runtime, site: Site) -> Blueprint:
     def access(slug: str) -> str:
         return access_page(runtime)
 
+    finding.add(tenant, runtime)
+    restoring.add(tenant, runtime)
+    delivering.add(tenant, runtime)
     add_grants(tenant, runtime)
     add_people(tenant, runtime, site)
     return tenant

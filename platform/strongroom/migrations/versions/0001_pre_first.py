@@ -1896,6 +1896,11 @@ DISPATCHED = {
     "sources": "select (id, tenant_id, removed_at)",  # whether there are any, not what they are
     "steps": "select, insert",
 }
+# What the pages write: asked for by a person, taken by a worker.
+ASKED_FOR = {
+    "restores": "insert, update",
+    "steps": "insert",
+}
 # What people are in a tenant, and what they gave: written by the role `people` and by no other.
 PEOPLES_TABLES = {
     "memberships": "select, insert, update, delete",
@@ -1948,6 +1953,8 @@ def isolate() -> None:
             f"using ({MINE}) with check ({MINE})"
         )
         op.execute(f"create policy every on {table} for select to operator using (true)")
+    for table, rights in ASKED_FOR.items():
+        op.execute(f"grant {rights} on {table} to web")
     for table, rights in DISPATCHED.items():
         op.execute(f"grant {rights} on {table} to dispatcher")
         op.execute(
