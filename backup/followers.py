@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from backup import placing, planning, repositories
@@ -76,6 +76,14 @@ def want_proof(session: Session, copy: Copy, *, now: datetime) -> None:
     )
     session.add(proof)
     record(session, proof, old="", move=Move(by=WORKER, at=now, reason=Reason("copy-stored")))
+
+
+def hand_over(session: Session, point_id: UUID) -> None:
+    """Let the dispatcher ring at once for what follows a point; whoever made it does not go on."""
+    copies = select(Copy.id).where(Copy.point_id == point_id)
+    for kind, mine in ((Copy, Copy.id.in_(copies)), (Proof, Proof.copy_id.in_(copies))):
+        waits = kind.state == kind.WAITING
+        session.execute(update(kind).where(mine, waits).values(nudged_at=None))
 
 
 def fresh_since(session: Session, tenant: UUID, *, now: datetime) -> datetime:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
@@ -40,6 +40,7 @@ from backup.models import BackupRun, Copy, PointSource, Removal, Repository, Sna
 from backup.repositories import RepositoryBusy, Retired, Site
 from backup.restic import commands
 from backup.restic.flags import CheckExtent
+from backup.restic.outputs import CheckReport
 from backup.states import ActKind, CopyState, RemovalState, RepositoryState, RunState
 from strongroom.actors import WORKER
 from strongroom.db import Role
@@ -364,17 +365,27 @@ def _prune(leased: Leased) -> None:
         commands.prune(pruning, here, bounds)
     report = commands.check(site.restic(Act.READ), here, CheckExtent())
     if not report.ok:
-        unexplained.freeze(site, Reason("check-failed", {"errors": list(report.messages)[:5]}))
-        raise unexplained.Frozen(
-            f"After the prune, the check of repository {site.row.id} found {report.errors} errors. "
-            "Old object versions are kept, so nothing is lost yet; look at them."
-        )
+        _stop_for_damage(site, report)
     with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
         session.execute(
             update(Repository)
             .where(Repository.id == site.row.id)
             .values(pruned_at=site.runtime.now())
         )
+
+
+def _stop_for_damage(site: Site, report: CheckReport) -> NoReturn:
+    """Freeze it, and have it mended: that thaws it, once all in it is whole and explained."""
+    seen = {"errors": list(report.messages)[:5]}
+    unexplained.freeze(site, Reason("check-failed", seen))
+    with site.runtime.database.session(Role.WORKER, tenant=site.row.tenant_id) as session:
+        tenant, now = site.row.tenant_id, site.runtime.now()
+        healing.want(session, tenant, site.row.id, seen=seen, by=WORKER, now=now)
+    raise unexplained.Frozen(
+        f"After the prune, the check of repository {site.row.id} found {report.errors} errors. "
+        "Old object versions are kept, so nothing is lost yet; it is mended from another region, "
+        "and `strongroom finding list` says what cannot be."
+    )
 
 
 def _sweep(leased: Leased) -> Sequence[Kept]:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from backup import (
     contents,
     copies,
+    followers,
     locking,
     mending,
     planning,
@@ -171,18 +172,8 @@ def _prove_point(
 
 
 def _hand_over(now: Runtime, point: Point) -> None:
-    """Let the dispatcher ring for what follows a large point."""
     with now.database.session(Role.WORKER, tenant=point.tenant_id) as session:
-        for each in session.execute(
-            select(Copy).where(Copy.point_id == point.id, Copy.state == CopyState.WAITING)
-        ).scalars():
-            each.nudged_at = None
-        for proof in session.execute(
-            select(Proof)
-            .join(Copy, Copy.id == Proof.copy_id)
-            .where(Copy.point_id == point.id, Proof.state == ProofState.WAITING)
-        ).scalars():
-            proof.nudged_at = None
+        followers.hand_over(session, point.id)
 
 
 def _repositories_with_removals(now: Runtime, tenant: UUID) -> list[UUID]:

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import update
 
-from backup import places, planning, runs
+from backup import followers, places, planning, runs
 from backup.making import failure_of
 from backup.models import BackupRun, Point, PointSource, Source
 from backup.planning import Order
@@ -160,6 +160,8 @@ def _safety_point(going: Going, source: Source) -> None:
         point = runs.make(going.runtime, source.tenant_id, run_id)
     if point is None:
         point = _awaited(going, run_id)
+    with going.session() as session:
+        followers.hand_over(session, run_id)
     if point is None or not _holds(going, point, source):
         raise NoSafetyPoint(
             f"What {source.name} holds now could not be saved first, so nothing was replaced. "

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from backup import findings, removal, runs, tasks
-from backup.models import Copy, Finding, Hold, Point
+from backup import findings, mending, removal, runs, tasks
+from backup.models import Copy, Finding, Healing, Hold, Point
+from backup.restic import commands
 from backup.states import CopyState, Decision, RemovalState, RepositoryState
 from strongroom.actors import Actor, ActorKind
 from strongroom.db import Role
@@ -19,7 +21,9 @@ from strongroom.ids import new_id
 from strongroom.runtime import Runtime
 from strongroom.storage import Missing, StorageError, Store
 from tenants.models import Tenant
+from tests.backup import harming
 from tests.backup.vaults import (
+    A,
     B,
     Vault,
     digest,
@@ -393,6 +397,39 @@ def test_a_pass_that_stopped_between_forget_and_prune_is_resumed(
 
     assert {row.state for row in removals(runtime, acme)} == {RemovalState.GONE}
     assert all(held.left_over() == [] and held.is_clean() for held in vaults(runtime, acme))
+
+
+def test_damage_that_the_check_after_a_prune_sees_is_mended_and_then_all_goes(
+    runtime: Runtime, acme: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_points(runtime, acme, tmp_path)
+    held = vault(runtime, acme, A)
+    lose_a_pack_before_the_check(held, monkeypatch)
+    set_policy(runtime, acme)
+
+    let_go(runtime, acme)
+
+    assert held.row.state is RepositoryState.FROZEN
+    (asked,) = rows_of(runtime, acme, Healing)
+    assert removals(runtime, acme)[0].state is RemovalState.FORGOTTEN
+    mending.heal(runtime, acme.id, asked.id)
+    assert held.row.state is RepositoryState.READY
+    for each in vaults(runtime, acme):
+        removal.apply(runtime, acme.id, each.site.row.id)
+    assert {row.state for row in removals(runtime, acme)} == {RemovalState.GONE}
+    assert all(held.left_over() == [] for held in vaults(runtime, acme))
+
+
+def lose_a_pack_before_the_check(held: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a storage that fails in that very moment."""
+    really = commands.check
+
+    def after_a_loss(*call: Any) -> Any:
+        monkeypatch.setattr(commands, "check", really)
+        harming.remove(held, harming.first(held, "data/"), rot=True)
+        return really(*call)
+
+    monkeypatch.setattr(commands, "check", after_a_loss)
 
 
 def test_locked_versions_stay_until_the_lock_ends_and_the_removal_says_until_when(
