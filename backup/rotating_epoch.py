@@ -45,7 +45,8 @@ from strongroom.lifecycle import Move, Reason, advance
 from strongroom.regions import Region
 
 FILLING = ("begun", "founded", "copied", "read")
-SWITCHED = ("switched", "settled", "closed", "destroyed", "kept")
+SETTLED, KEPT = "settled", "kept"
+SWITCHED = ("switched", SETTLED, "closed", "destroyed", KEPT)
 MOST = 3  # epochs given up before a person has to look
 GIVEN_UP = "epoch-given-up"
 
@@ -205,7 +206,7 @@ def _settle(going: Going) -> None:
         locking.lock(target)
     key_records.renew(going.runtime, tenant)
     with going.session() as session:
-        going.note(session, "settled", points=len(stored))
+        going.note(session, SETTLED, points=len(stored))
 
 
 def _destroy_old(going: Going) -> None:
@@ -215,7 +216,7 @@ def _destroy_old(going: Going) -> None:
     for each in doomed if keep else [_old(going), *doomed]:
         destroying.destroy(going, each, successor=_new(going))
     with going.session() as session:
-        going.note(session, "kept" if keep else "destroyed")
+        going.note(session, KEPT if keep else "destroyed")
 
 
 def _old(going: Going) -> UUID:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from backup import findings, repositories, rotating_epoch, rotating_kek, rotating_password
 from backup.findings import Sight
 from backup.making import failure_of
-from backup.models import Rotation
+from backup.models import Repository, Rotation
 from backup.repositories import RepositoryBusy, Retired
 from backup.restic.errors import WrongKey
 from backup.rotating import Going, Later
@@ -32,6 +32,7 @@ from strongroom.dispatch import back_off
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.ids import new_id
 from strongroom.lifecycle import LifecycleError, Move, Overtaken, Reason, advance, record
+from strongroom.regions import Region
 from strongroom.runtime import Runtime
 
 BUSY_PAUSE = timedelta(seconds=5)
@@ -63,9 +64,13 @@ def ask(
 ) -> list[Rotation]:
     """Rows for what is to be made new, and those that are under way already.
 
-    Of passwords and epochs one for each repository that was made, by region. Raises NotFound when
-    there is none.
+    Of passwords and epochs one for each repository that was made, by region. Where an old
+    repository was kept because it did not open, the word to destroy it is about that one, and no
+    epoch is made. Raises NotFound when there is nothing.
     """
+    kept = _kept(session, tenant, asked) if asked.destroy_unreadable else []
+    if kept:
+        return [_take_up(session, each, by=by, now=now) for each in kept]
     subjects: list[UUID | None] = [None]
     if asked.kind is not RotationKind.KEK:
         subjects = [
@@ -116,6 +121,36 @@ def _one(
     )
     session.add(row)
     record(session, row, old="", move=Move(by=by, at=now, reason=Reason("asked")))
+    return row
+
+
+def _kept(session: Session, tenant: UUID, asked: Asked) -> list[Rotation]:
+    """New epochs that left behind what did not open, and still lies there."""
+    wanted = (
+        select(Rotation)
+        .join(Repository, Repository.id == Rotation.repository_id)
+        .join(Region, Region.id == Repository.region_id)
+        .where(
+            Rotation.tenant_id == tenant,
+            Rotation.kind == asked.kind,
+            Rotation.state == RotationState.DONE,
+            Rotation.stage == rotating_epoch.KEPT,
+            Repository.state == RepositoryState.RETIRED,
+        )
+        .order_by(Rotation.id)
+    )
+    if asked.only_in is not None:
+        wanted = wanted.where(Region.name == asked.only_in)
+    return list(session.execute(wanted).scalars())
+
+
+def _take_up(session: Session, ended: Rotation, *, by: Actor, now: datetime) -> Rotation:
+    """Another row goes on where that one ended: all is switched, the old one is to be destroyed."""
+    wish = Asked(RotationKind.EPOCH, destroy_unreadable=True)
+    row = _one(session, ended.tenant_id, wish, ended.repository_id, by=by, now=now)
+    if row.stage is None:
+        row.stage = rotating_epoch.SETTLED
+        row.report = {**(ended.report or {}), "destroy_unreadable": True}
     return row
 
 

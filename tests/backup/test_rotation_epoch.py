@@ -632,6 +632,24 @@ def test_the_old_one_that_does_not_open_goes_only_if_a_person_says_so(
     assert everything(old) == []
 
 
+def test_what_was_kept_goes_once_a_person_says_so_and_nothing_is_copied_again(
+    runtime: Runtime, acme: Tenant, points: list[tuple[Point, str]], tmp_path: Path
+) -> None:
+    old = vault(runtime, acme)
+    lose_key_file(old)
+    kept = renewed(runtime, acme)
+    counts = vault(runtime, acme).row.id
+
+    row = renewed(runtime, acme, destroy_unreadable=True)
+
+    assert row.id != kept.id
+    assert (row.state, row.stage) == (RotationState.DONE, "destroyed"), row.failure
+    assert everything(old) == []
+    assert state_of(runtime, acme, old) is RepositoryState.DESTROYED
+    assert vault(runtime, acme).row.id == counts
+    require_restorable(runtime, acme, points, tmp_path / "back")
+
+
 def test_what_no_other_region_has_is_said_and_waits(
     runtime: Runtime, acme: Tenant, points: list[tuple[Point, str]], tmp_path: Path
 ) -> None:
