@@ -183,9 +183,15 @@ def _require_region(going: Going) -> None:
 
 
 def _trials(going: Going) -> tuple[Point, list[Trial | Tried]]:
-    """What is to be restored. A point that went meanwhile is replaced by the newest one."""
+    """What is to be restored. A point that went meanwhile is replaced by the newest one.
+
+    Raises Retired where a new epoch counts by now: that its rows name the new one is no damage.
+    """
     tenant, repository_id = going.row.tenant_id, going.row.repository_id
     with going.runtime.database.session(Role.WORKER, tenant=tenant) as session:
+        lock = {"read": True}  # no switch between two statements
+        here = session.get_one(Repository, repository_id, with_for_update=lock)
+        repositories.require_current(here)
         point = _standing(session, going.row)
         rows = session.execute(
             select(PointSource, Source)
