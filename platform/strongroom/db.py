@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,24 +138,28 @@ class Database:
         self._urls = dict(urls)
         self._pool = pool
         self._engines: dict[Role, Engine] = {}
+        self._making = threading.Lock()  # of two engines made at once, nobody would close one
 
     def engine(self, role: Role) -> Engine:
-        if role not in self._engines:
-            if role not in self._urls:
-                raise NoDatabaseUrl(
-                    f"This process was given no database URL for the role {role}. Set "
-                    f"STRONGROOM_DATABASE_URL_{role.upper()}, or name a file in its _FILE twin."
-                )
-            engine = create_engine(
-                self._urls[role],
-                pool_size=self._pool,
-                max_overflow=10,
-                pool_pre_ping=True,
-                hide_parameters=True,  # errors and logs never carry values
-                connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
+        with self._making:
+            if role not in self._engines:
+                self._engines[role] = self._made(role)
+            return self._engines[role]
+
+    def _made(self, role: Role) -> Engine:
+        if role not in self._urls:
+            raise NoDatabaseUrl(
+                f"This process was given no database URL for the role {role}. Set "
+                f"STRONGROOM_DATABASE_URL_{role.upper()}, or name a file in its _FILE twin."
             )
-            self._engines[role] = engine
-        return self._engines[role]
+        return create_engine(
+            self._urls[role],
+            pool_size=self._pool,
+            max_overflow=10,
+            pool_pre_ping=True,
+            hide_parameters=True,  # errors and logs never carry values
+            connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
+        )
 
     @contextmanager
     def session(self, role: Role, *, tenant: uuid.UUID | None = None) -> Iterator[Session]:

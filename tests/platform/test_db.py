@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from strongroom import clock, ids
@@ -94,6 +96,19 @@ def test_a_state_that_the_code_does_not_know_is_refused_by_the_database(
 def test_a_role_without_a_url_is_named_with_its_setting() -> None:
     with pytest.raises(NoDatabaseUrl, match="STRONGROOM_DATABASE_URL_WEB"):
         Database({}).engine(Role.WEB)
+
+
+def test_threads_that_come_at_once_share_one_engine(runtime: Runtime) -> None:
+    database = Database(runtime.settings.databases)
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> Engine:
+        together.wait()
+        return database.engine(Role.WEB)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(8)))) == 1
+    database.close()
 
 
 def test_the_server_speaks_utc_and_its_clock_is_aware(runtime: Runtime) -> None:
