@@ -172,6 +172,6 @@ def test_a_link_of_a_demo_home_signs_in_at_once(
 
     visitor = browser(replace(runtime, settings=replace(runtime.settings, demo=True)))
     done = visitor.post(f"/link/{link.split('/link/')[1]}", on="/sign-in")
-    assert done.headers["Location"] == "/home"
-    assert "Acme" in visitor.get("/").text
+    assert done.headers["Location"] == "/"
+    assert "Acme" in visitor.get("/tenants").text
     assert desk.json(*CREATE[:2], "ben@example.org", *CREATE[3:])  # no person can sign in yet

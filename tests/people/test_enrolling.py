@@ -55,7 +55,7 @@ def test_an_invitation_leads_through_password_and_app_to_the_console(
     done = visitor.client.post("/account/app", data={"csrf": form_token(page), "code": code})
 
     assert len(re.findall(r"<code dir=\"ltr\">[a-z2-7]{4}(-[a-z2-7]{4}){3}<", done.text)) == 10
-    assert "Acme" in visitor.get("/").text
+    assert "Acme" in visitor.get("/tenants").text
     assert browser(runtime).sign_in(ada).status_code == 401  # the password from before
     again = browser(runtime)
     assert again.sign_in(ada, new).headers["Location"] == "/sign-in/second"
@@ -89,7 +89,7 @@ def test_an_invitation_does_not_go_around_the_second_factor(runtime: Runtime) ->
     assert visitor.get("/account/app").headers["Location"] == "/begin"
     visitor.post("/begin/password", on="/begin", password=PASSWORD, again=PASSWORD)
 
-    assert visitor.get("/").headers["Location"].startswith("/sign-in/second")
+    assert visitor.get("/tenants").headers["Location"].startswith("/sign-in/second")
     assert visitor.second(ada.code(runtime.now())).status_code == 303
 
 
@@ -153,7 +153,7 @@ def test_another_app_takes_a_step_up_and_voids_the_first(
     fresh = browser(runtime)
     fresh.sign_in(who)
     assert fresh.second(who.code(runtime.now())).status_code == 401
-    assert elsewhere.get("/").status_code == 303  # whoever else was signed in is out
+    assert elsewhere.get("/tenants").status_code == 303  # whoever else was signed in is out
 
 
 def post_json(visitor: Browser, address: str, answer: Any = None) -> Any:
@@ -178,9 +178,9 @@ def test_a_passkey_is_set_up_and_opens_as_a_second_factor(runtime: Runtime) -> N
     options = post_json(visitor, "/passkey/options").json
     answer = post_json(visitor, "/passkey", key.get(options))
 
-    assert answer.json == {"ok": True, "next": "/home"}
+    assert answer.json == {"ok": True, "next": "/"}
     assert visitor.cookie != before
-    assert visitor.get("/").status_code == 200
+    assert visitor.get("/tenants").status_code == 200
     assert "blue" in visitor.get("/account/").text
 
 

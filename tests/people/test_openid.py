@@ -93,7 +93,7 @@ def test_a_provider_that_proves_two_factors_is_enough(world: World) -> None:
     linked(world, ada, "ada")
     world.tell("ada", amr=["pwd", "mfa"])
 
-    assert came_in(world, "ada").get("/").status_code == 200
+    assert came_in(world, "ada").get("/tenants").status_code == 200
 
 
 def test_without_that_ours_comes_on_top(world: World) -> None:
@@ -103,7 +103,7 @@ def test_without_that_ours_comes_on_top(world: World) -> None:
 
     visitor = came_in(world, "ada2")
 
-    assert visitor.get("/").headers["Location"].startswith("/sign-in/second")
+    assert visitor.get("/tenants").headers["Location"].startswith("/sign-in/second")
     assert visitor.second(ada.code(world.runtime.now())).status_code == 303
 
 
@@ -121,7 +121,7 @@ def test_an_address_of_mail_that_a_provider_vouches_for_opens_nothing(world: Wor
 
     visitor = came_in(world, "thief")
 
-    assert visitor.get("/").headers["Location"].startswith("/sign-in?")
+    assert visitor.get("/tenants").headers["Location"].startswith("/sign-in?")
 
 
 def test_an_identity_is_linked_from_a_session_after_a_step_up(world: World) -> None:
@@ -137,7 +137,7 @@ def test_an_identity_is_linked_from_a_session_after_a_step_up(world: World) -> N
 
     ada.get(world.approve(sent_away(ada, "/account/"), "new"))
 
-    assert came_in(world, "new").get("/").status_code == 200
+    assert came_in(world, "new").get("/tenants").status_code == 200
 
 
 def test_an_identity_of_another_account_is_not_taken_over(world: World) -> None:

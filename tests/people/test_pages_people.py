@@ -37,7 +37,7 @@ def pages(runtime: Runtime, acme: Tenant) -> dict[str, Browser]:
         "/account/codes": signed_in(runtime, ada),
         "/step-up": signed_in(runtime, ada),
         "/support/": signed_in(runtime, ada),
-        "/home": signed_in(runtime, people.nobody()),
+        "/": signed_in(runtime, people.nobody()),
         "/t/acme/": owner,
         "/t/acme/access": owner,
     }

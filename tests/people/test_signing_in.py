@@ -36,7 +36,7 @@ def test_an_operator_signs_in_with_password_and_code_and_sees_the_console(
 
     assert (first.status_code, first.headers["Location"]) == (303, "/sign-in/second")
     assert second.status_code == 303
-    assert "Acme" in visitor.get("/").text
+    assert "Acme" in visitor.get("/tenants").text
 
 
 def test_a_page_that_was_asked_for_is_shown_after_signing_in(runtime: Runtime) -> None:
@@ -66,7 +66,7 @@ def test_nobody_is_sent_elsewhere_after_signing_in(runtime: Runtime, away: str) 
 
     done = visitor.post("/sign-in", on="/sign-in", email=viewer.email, password=PASSWORD, next=away)
 
-    assert done.headers["Location"] == "/home"
+    assert done.headers["Location"] == "/"
 
 
 def test_unknown_disabled_and_wrong_get_the_same_answer_by_the_same_statements(
@@ -175,7 +175,7 @@ def test_five_wrong_codes_and_the_right_one_has_to_wait(runtime: Runtime, clock:
         assert visitor.second("000000").status_code == 401
 
     assert visitor.second(ada.code(runtime.now())).status_code == 429
-    assert visitor.get("/").headers["Location"].startswith("/sign-in/second")
+    assert visitor.get("/tenants").headers["Location"].startswith("/sign-in/second")
 
 
 def test_a_recovery_code_opens_once(runtime: Runtime) -> None:
@@ -207,8 +207,8 @@ def test_the_token_changes_at_every_step_so_that_a_planted_one_is_worth_nothing(
     for old in seen[:-1]:
         thief = browser(runtime)
         thief.cookie = old
-        assert thief.get("/").headers["Location"].startswith("/sign-in?")
-    assert visitor.get("/").status_code == 200
+        assert thief.get("/tenants").headers["Location"].startswith("/sign-in?")
+    assert visitor.get("/tenants").status_code == 200
 
 
 def test_a_half_finished_sign_in_opens_nothing(runtime: Runtime, acme: Tenant) -> None:
@@ -259,8 +259,8 @@ def test_signing_out_ends_the_session_on_our_side(runtime: Runtime) -> None:
 
     thief = browser(runtime)
     thief.cookie = old
-    assert thief.get("/").status_code == 303
-    assert ada.get("/").status_code == 303
+    assert thief.get("/tenants").status_code == 303
+    assert ada.get("/tenants").status_code == 303
 
 
 def test_a_person_sees_their_sessions_and_ends_one(runtime: Runtime) -> None:
@@ -282,7 +282,7 @@ def test_a_viewer_without_a_factor_is_in_after_the_password(runtime: Runtime, ac
 
     done = visitor.sign_in(viewer)
 
-    assert done.headers["Location"] == "/home"
+    assert done.headers["Location"] == "/"
     assert visitor.get("/t/acme/").status_code == 200
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -40,7 +41,7 @@ def visible(page: str) -> str:
 
 
 def test_an_empty_platform_says_how_to_begin(browser: FlaskClient) -> None:
-    page = browser.get("/").text
+    page = browser.get("/tenants").text
 
     assert "There are no tenants yet." in page
     assert "strongroom tenant add" in page
@@ -49,7 +50,7 @@ def test_an_empty_platform_says_how_to_begin(browser: FlaskClient) -> None:
 def test_a_tenant_without_sources_is_never_called_protected(
     browser: FlaskClient, acme: Tenant
 ) -> None:
-    page = browser.get("/").text
+    page = browser.get("/tenants").text
 
     assert "1 of 1 tenants needs attention." in page
     assert "strongroom source add acme" in page
@@ -61,7 +62,7 @@ def test_a_backed_up_tenant_is_protected(
     add_folder(runtime, acme, tmp_path / "acme")
     back_up(runtime, acme)
 
-    assert "The one tenant is protected." in browser.get("/").text
+    assert "The one tenant is protected." in browser.get("/tenants").text
 
 
 def test_silence_becomes_overdue_by_itself(
@@ -72,7 +73,7 @@ def test_silence_becomes_overdue_by_itself(
     clock.forward(hours=31)
     later = signed_in(runtime, People(runtime).staff(StaffRole.OPERATOR))
 
-    page = later.get("/").text
+    page = later.get("/tenants").text
 
     assert "no complete point for more than 30 hours" in page
     assert "strongroom backup acme --wait" in page
@@ -115,9 +116,9 @@ def test_the_page_comes_in_arabic_from_right_to_left(
 ) -> None:
     add_folder(runtime, bolt, tmp_path / "bolt")
     back_up(runtime, bolt)
-    browser.get("/?lang=ar")
+    browser.get("/tenants?lang=ar")
 
-    for address in ("/", "/tenants/bolt", "/tenants/nobody"):
+    for address in ("/tenants", "/tenants/bolt", "/tenants/nobody"):
         page = browser.get(address).text
         assert '<html lang="ar" dir="rtl">' in page
         assert "bootstrap.rtl.min.css" in page
@@ -130,10 +131,10 @@ def test_the_language_comes_from_the_address_then_the_cookie_then_the_browser(
 ) -> None:
     arabic = {"Accept-Language": "ar-EG,ar;q=0.9,en;q=0.5"}
 
-    assert '<html lang="ar"' in browser.get("/", headers=arabic).text
-    assert '<html lang="en"' in browser.get("/?lang=en", headers=arabic).text
-    assert '<html lang="en"' in browser.get("/", headers=arabic).text
-    assert '<html lang="en"' in browser.get("/?lang=klingon", headers=arabic).text
+    assert '<html lang="ar"' in browser.get("/tenants", headers=arabic).text
+    assert '<html lang="en"' in browser.get("/tenants?lang=en", headers=arabic).text
+    assert '<html lang="en"' in browser.get("/tenants", headers=arabic).text
+    assert '<html lang="en"' in browser.get("/tenants?lang=klingon", headers=arabic).text
 
 
 def test_an_unknown_tenant_is_not_found_in_the_right_language(browser: FlaskClient) -> None:
@@ -147,14 +148,14 @@ def test_a_part_that_has_not_changed_is_not_sent_again(
     browser: FlaskClient, acme: Tenant, clock: FakeClock
 ) -> None:
     clock.stop_at(clock().replace(second=5))
-    first = browser.get("/", headers=ASKED_BY_PAGE)
+    first = browser.get("/tenants", headers=ASKED_BY_PAGE)
     found = re.search(r'data-version="(\w+)"', first.text)
     assert found is not None
 
     clock.forward(seconds=20)
-    again = browser.get("/", headers={**ASKED_BY_PAGE, "If-None-Match": f'"{found[1]}"'})
+    again = browser.get("/tenants", headers={**ASKED_BY_PAGE, "If-None-Match": f'"{found[1]}"'})
     clock.forward(minutes=2)
-    later = browser.get("/", headers={**ASKED_BY_PAGE, "If-None-Match": f'"{found[1]}"'})
+    later = browser.get("/tenants", headers={**ASKED_BY_PAGE, "If-None-Match": f'"{found[1]}"'})
 
     assert "<html" not in first.text
     assert (again.status_code, again.data) == (304, b"")
@@ -162,7 +163,7 @@ def test_a_part_that_has_not_changed_is_not_sent_again(
 
 
 def test_nothing_on_a_page_is_inline_or_from_elsewhere(browser: FlaskClient, acme: Tenant) -> None:
-    for address in ("/", "/tenants/acme", "/nothing"):
+    for address in ("/tenants", "/tenants/acme", "/nothing"):
         answer = browser.get(address)
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -173,7 +174,7 @@ def test_nothing_on_a_page_is_inline_or_from_elsewhere(browser: FlaskClient, acm
 
 
 def test_files_have_a_hash_in_their_address_and_are_kept_for_ever(browser: FlaskClient) -> None:
-    addresses = re.findall(r'"(/static/[^"]+)"', browser.get("/").text)
+    addresses = re.findall(r'"(/static/[^"]+)"', browser.get("/tenants").text)
 
     assert len(addresses) == 5
     for address in addresses:
@@ -181,6 +182,18 @@ def test_files_have_a_hash_in_their_address_and_are_kept_for_ever(browser: Flask
         with browser.get(address) as answer:
             assert answer.status_code == 200
             assert "immutable" in answer.headers["Cache-Control"]
+            whole = answer.data
+        with browser.get(address, headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["Vary"]
+            squeezed = answer.headers.get("Content-Encoding") == "gzip"
+            assert (gzip.decompress(answer.data) if squeezed else answer.data) == whole
+            assert squeezed or "plex" in address
+
+
+def test_a_page_is_never_compressed_for_it_holds_a_form_token(browser: FlaskClient) -> None:
+    answer = browser.get("/tenants", headers={"Accept-Encoding": "gzip"})
+
+    assert "Content-Encoding" not in answer.headers
 
 
 @pytest.mark.parametrize("host", ["evil.example", "192.168.1.7:8080"])
@@ -196,7 +209,7 @@ def test_a_name_that_is_not_this_machine_is_refused(
 def test_a_page_served_to_the_network_without_https_shows_nothing(
     browser: FlaskClient, acme: Tenant
 ) -> None:
-    answer = browser.get("/", environ_overrides={"SERVER_NAME": "0.0.0.0"})
+    answer = browser.get("/tenants", environ_overrides={"SERVER_NAME": "0.0.0.0"})
 
     assert answer.status_code == 403
     assert "acme" not in answer.text.lower()
@@ -223,7 +236,7 @@ def test_a_lost_database_is_said_and_not_an_internal_error(runtime: Runtime) -> 
     browser = create_app(replace(runtime, database=gone)).test_client()
 
     browser.set_cookie("strongroom", "of somebody")
-    page = browser.get("/?lang=ar")
+    page = browser.get("/tenants?lang=ar")
 
     assert page.status_code == 503
     assert "قاعدة البيانات لا تستجيب." in page.text
@@ -236,12 +249,12 @@ def test_the_number_of_queries_does_not_grow_with_tenants(
     asked: list[str] = []
     engine = runtime.database.engine(Role.OPERATOR)
     event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
-    browser.get("/")
+    browser.get("/tenants")
     with_one = len(asked)
     request.getfixturevalue("bolt")
     asked.clear()
 
-    browser.get("/")
+    browser.get("/tenants")
 
     assert len(asked) == with_one
 

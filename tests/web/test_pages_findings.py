@@ -134,10 +134,10 @@ def test_another_tenants_finding_is_not_shown(
 def test_the_last_rehearsal_is_shown_with_its_day_and_time(
     browser: FlaskClient, runtime: Runtime, kept: Tenant, clock: FakeClock
 ) -> None:
-    for address in ("/", "/tenants/acme"):
+    for address in ("/tenants", "/tenants/acme"):
         assert "not yet" in browser.get(address).text
     rehearse(runtime, kept, Ended(DrillState.PASSED, 200))
-    for address in ("/", "/tenants/acme"):
+    for address in ("/tenants", "/tenants/acme"):
         page = browser.get(address).text
         assert "came back whole" in page
         assert said("3 min") in page
@@ -145,11 +145,11 @@ def test_the_last_rehearsal_is_shown_with_its_day_and_time(
         assert "not yet" not in page
     clock.forward(minutes=1)
     rehearse(runtime, kept, Ended(DrillState.FAILED, 4))
-    for address in ("/", "/tenants/acme"):
+    for address in ("/tenants", "/tenants/acme"):
         page = browser.get(address).text
         assert "did not come back as it was" in page
         assert said("4.0 s") in page
-    assert "لم تعد كما كانت" in browser.get("/", headers=ARABIC).text
+    assert "لم تعد كما كانت" in browser.get("/tenants", headers=ARABIC).text
 
 
 def test_the_rehearsals_of_all_tenants_are_one_query(

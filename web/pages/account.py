@@ -25,10 +25,10 @@ WRONG_PASSWORD = N_("The password that you have now is not right.")
 
 
 def make_home(runtime: Runtime) -> Blueprint:
-    """`/home`: staff to the console, a tenant's people to their tenant."""
+    """`/`: staff to the console, a tenant's people to their tenant."""
     home = Blueprint("home", __name__)
 
-    @home.get("/home", endpoint="home")
+    @home.get("/", endpoint="home")
     @scope.own
     def begin() -> str | AnyResponse:
         known = scope.known()

@@ -53,10 +53,10 @@ class Overview:
 
 
 def make(runtime: Runtime) -> Blueprint:
-    """`/` and `/tenants/<slug>`."""
+    """`/tenants` and `/tenants/<slug>`."""
     console = Blueprint("console", __name__)
 
-    @console.get("/")
+    @console.get("/tenants")
     @scope.platform(Action.SEE_CONSOLE)
     def overview() -> Response:
         page = read_overview(runtime)
