@@ -9,14 +9,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.trouble import Trouble
 
 ETC = Path("/etc/apt")
-TIMEOUT = 180  # seconds for one call of apt-get; an update over a slow line takes about 30
+TIMEOUT = 300  # seconds for one call of apt-get; an update over a slow line takes about 30
 
 CONFIGURATION = """\
 #clear APT::Update::Pre-Invoke;
@@ -25,6 +26,7 @@ CONFIGURATION = """\
 #clear Acquire::IndexTargets::deb::DEP-11;
 #clear Acquire::IndexTargets::deb::Contents-deb;
 APT::Sandbox::User "";
+Debug::NoLocking "true";
 APT::Update::Error-Mode "any";
 Acquire::Languages "none";
 Acquire::Retries "2";
@@ -72,16 +74,43 @@ def unpack(package: str, *, suite: str | None, into: Path) -> None:
     raise _missing(package, "; ".join(complaints) or f"no Debian archive named in {ETC}")
 
 
+def unpack_with_needed(packages: Sequence[str], *, into: Path) -> None:
+    """Leave the packages under `into`, and of what they depend on whatever the machine lacks.
+
+    All archives of the machine serve together, those for security updates too: what is installed
+    may come from there. Raises Trouble.
+    """
+    named = " ".join(packages)
+    if shutil.which("apt-get") is None:
+        raise _missing(named, "there is no apt-get on this machine")
+    found = _all_archives(ETC)
+    if not found:
+        raise _missing(named, f"no Debian archive named in {ETC}")
+    with _private_apt(found, into.parent) as (apt, folder):
+        install = ["--download-only", "--no-install-recommends", "--yes", "install", *packages]
+        complaint = (
+            _call([*apt, "update"], folder)
+            or _call([*apt, *install], folder)
+            or _extract(folder / "cache" / "archives", into)
+        )
+    if complaint:
+        raise _missing(named, complaint)
+
+
 def archives(etc: Path = ETC) -> list[Archive]:
     """The machine's archives that have a `main`, without the ones for security updates."""
+    usable = [each for each in _all_archives(etc) if "security" not in each.suite]
+    return sorted(usable, key=lambda each: "-" in each.suite)  # bookworm, then -updates
+
+
+def _all_archives(etc: Path) -> list[Archive]:
     found = []
     for file in [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]:
         if file.suffix == ".sources":
             found += list(stanzas(file.read_text()))
         elif file.suffix == ".list" and file.is_file():
             found += list(lines(file.read_text()))
-    usable = [a for a in found if "main" in a.components.split() and "security" not in a.suite]
-    return sorted(dict.fromkeys(usable), key=lambda a: "-" in a.suite)  # bookworm, then -updates
+    return list(dict.fromkeys(each for each in found if "main" in each.components.split()))
 
 
 def stanzas(text: str) -> Iterator[Archive]:
@@ -128,20 +157,35 @@ def _fields(paragraph: str) -> dict[str, str]:
 
 def _unpack_from(archive: Archive, package: str, into: Path) -> str | None:
     """None when it worked, else what apt or dpkg said last."""
-    with tempfile.TemporaryDirectory(prefix="apt-", dir=into.parent) as name:
-        folder = Path(name)
-        for part in ("lists/partial", "cache/archives/partial", "got"):
-            (folder / part).mkdir(parents=True)
-        (folder / "archive.sources").write_text(archive.stanza())
-        (folder / "apt.conf").write_text(CONFIGURATION.format(folder=folder))
-        apt = ["apt-get", "-qq", "-c", str(folder / "apt.conf")]
-        complaint = _call([*apt, "update"], folder) or _call(
-            [*apt, "download", package], folder / "got"
+    with _private_apt([archive], into.parent) as (apt, folder):
+        got = folder / "got"
+        got.mkdir()
+        return (
+            _call([*apt, "update"], folder)
+            or _call([*apt, "download", package], got)
+            or _extract(got, into)
         )
+
+
+@contextmanager
+def _private_apt(archives: Sequence[Archive], beside: Path) -> Iterator[tuple[list[str], Path]]:
+    """apt-get with lists and downloads in a folder of its own, and that folder."""
+    with tempfile.TemporaryDirectory(prefix="apt-", dir=beside) as name:
+        folder = Path(name)
+        for part in ("lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True)
+        stanzas = [archive.stanza() for archive in archives]
+        (folder / "archive.sources").write_text("\n".join(stanzas))
+        (folder / "apt.conf").write_text(CONFIGURATION.format(folder=folder))
+        yield ["apt-get", "-qq", "-c", str(folder / "apt.conf")], folder
+
+
+def _extract(packages: Path, into: Path) -> str | None:
+    for file in sorted(packages.glob("*.deb")):
+        complaint = _call(["dpkg", "-x", str(file), str(into)], packages)
         if complaint:
             return complaint
-        packages = [str(file) for file in (folder / "got").glob("*.deb")]
-        return _call(["dpkg", "-x", *packages, str(into)], folder)
+    return None
 
 
 def _missing(package: str, found: str) -> Trouble:

@@ -22,8 +22,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
-from tools import debian, restic, softhsm
+from tools import chromium, debian, restic, softhsm
 from tools.trouble import Trouble
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +92,8 @@ def _make_everything(wanted: Sequence[str], lock: int) -> None:
             _pip(lock, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
             _stamp("project", pyproject)
     if "dev" in wanted:
-        _offer_softhsm()
+        _offer("SoftHSM", softhsm)
+        _offer("Chromium", chromium)
     link = VENV / "bin" / "restic"
     if not (_has("restic", _restic_digest()) and os.access(link, os.X_OK)):
         with _step("restic"):
@@ -99,17 +101,17 @@ def _make_everything(wanted: Sequence[str], lock: int) -> None:
             _stamp("restic", _restic_digest())
 
 
-def _offer_softhsm() -> None:
-    """Only tests of one key provider need it, and say so when they are skipped. Tried once."""
-    tried = _digest_of(" ".join(softhsm.PACKAGES))
-    if softhsm.find(TOOLS) is not None or _has("softhsm", tried):
+def _offer(name: str, what: ModuleType) -> None:
+    """Only tests need it, and say so where it is missing. Tried once."""
+    stamp, tried = name.lower(), _digest_of(" ".join(what.PACKAGES))
+    if what.find(TOOLS) is not None or _has(stamp, tried):
         return
     try:
-        with _step("SoftHSM"):
-            softhsm.provide(TOOLS)
+        with _step(name):
+            what.provide(TOOLS)
     except Trouble as trouble:
         print(f" {trouble}", file=sys.stderr)
-    _stamp("softhsm", tried)
+    _stamp(stamp, tried)
 
 
 def _make_environment(lock: int) -> None:
