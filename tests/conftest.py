@@ -29,10 +29,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 import pytest
+from flask import Flask
+from jinja2.bccache import Bucket, BytecodeCache
 from psycopg import sql
 
 from strongroom import runtime as runtimes
@@ -60,6 +62,22 @@ HASTY = ("fsync = off", "full_page_writes = off", "synchronous_commit = off")
 _numbers = itertools.count(1)
 # A shell's background jobs ignore Ctrl-C, and what they start does so too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Compiled(BytecodeCache):
+    """Each test makes an application of its own; none has to compile the templates again."""
+
+    kept: ClassVar[dict[str, bytes]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.kept:
+            bucket.bytecode_from_string(self.kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.kept[bucket.key] = bucket.bytecode_to_string()
+
+
+Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": _Compiled()}
 # As in production; the library's own way takes half a second to draw a traceback.
 logs.configure(logging.DEBUG)
 

@@ -37,12 +37,18 @@ def status(home: Path | None, as_json: bool) -> None:
         ],
     )
     if found["ok"]:
-        screen.say(f"All {len(found['tenants'])} tenants are protected.")
+        screen.say(_all_well(len(found["tenants"])))
         return
     for code in found["platform"]:
         screen.say(f"The platform itself: {code}. See `strongroom escrow status`.")
     screen.say(f"{found['attention']} of {len(found['tenants'])} tenants need attention.")
     click.get_current_context().exit(Incomplete.exit_code)
+
+
+def _all_well(count: int) -> str:
+    if count == 0:
+        return "There is no tenant yet. See `strongroom tenant add --help`."
+    return "The one tenant is protected." if count == 1 else f"All {count} tenants are protected."
 
 
 @click.command()
