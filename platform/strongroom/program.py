@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,7 @@ LINE_LIMIT = 4000  # characters of one line that are kept in a tail
 STDOUT_LINE_BYTES = 64 * 1024 * 1024  # of one line of output: a list in JSON may be one line
 STDERR_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 30.0  # between SIGTERM and SIGKILL
+PAUSE_SECONDS = 0.25  # between two looks at what may end a program early
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 M_ARENA_MAX = -8  # malloc.h of glibc
 
@@ -218,23 +220,22 @@ class Running:
     def _wait(
         self, timeout: float, readers: Sequence[_Reader], stop: threading.Event | None
     ) -> None:
-        pause = 0.005
-        while True:
-            try:
-                self.process.wait(pause)
-                return
-            except subprocess.TimeoutExpired:
-                pause = min(pause * 2, 0.25)
-            if any(reader.failure for reader in readers):
-                return
-            if stop is not None and stop.is_set():
-                raise Stopped(f"{self.name} was stopped before its end.", program=self.name)
-            if time.monotonic() - self.started > timeout:
-                raise TimedOut(
-                    f"{self.name} did not end within {timeout:.0f} seconds and was ended.",
-                    program=self.name,
-                    seconds=round(timeout),
-                )
+        with _told_of_the_end(self.process) as pause:
+            while self.process.poll() is None:
+                self._require_time(timeout, stop)
+                if any(reader.failure for reader in readers):
+                    return
+                pause()
+
+    def _require_time(self, timeout: float, stop: threading.Event | None) -> None:
+        if stop is not None and stop.is_set():
+            raise Stopped(f"{self.name} was stopped before its end.", program=self.name)
+        if time.monotonic() - self.started > timeout:
+            raise TimedOut(
+                f"{self.name} did not end within {timeout:.0f} seconds and was ended.",
+                program=self.name,
+                seconds=round(timeout),
+            )
 
     def end(self, *, grace: float = GRACE_SECONDS) -> None:
         """SIGTERM to the group, SIGKILL after the grace; safe to call on what has ended."""
@@ -252,6 +253,21 @@ class Running:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return
+
+
+@contextmanager
+def _told_of_the_end(process: subprocess.Popen[bytes]) -> Iterator[Callable[[], object]]:
+    """A pause of PAUSE_SECONDS that is over with the process: short programs are not slept over."""
+    if process.poll() is not None:
+        yield lambda: None
+        return
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        ends = select.poll()
+        ends.register(descriptor, select.POLLIN)
+        yield lambda: ends.poll(PAUSE_SECONDS * 1000)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
