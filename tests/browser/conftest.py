@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser import window
+from tests.browser.standing import Stand, standing
 from tests.browser.window import Window
 from tools import chromium as provided
 
@@ -50,3 +51,9 @@ def open_window(chromium: Browser) -> Iterator[Callable[..., Window]]:
     yield open_one
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def stand() -> Iterator[Stand]:
+    with standing() as found:
+        yield found
