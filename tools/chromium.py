@@ -36,9 +36,8 @@ def find(tools: Path) -> Chromium | None:
     program = place / "usr" / "lib" / "chromium" / "chromium"
     if not program.exists():
         return None
-    libraries = [str(each) for each in place.glob("usr/lib/*-linux-gnu*")]
-    libraries += [str(each) for each in place.glob("lib/*-linux-gnu*")]
-    libraries.append(str(program.parent))
+    patterns = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", "usr/lib/*-linux-gnu/pulseaudio")
+    libraries = [str(each) for pattern in patterns for each in place.glob(pattern)]
     environment = {
         "LD_LIBRARY_PATH": ":".join(libraries),
         "FONTCONFIG_FILE": str(place / "fonts.conf"),

@@ -1,7 +1,7 @@
 """A whole stack with one tenant of the demo: a database and a folder, backed up and proven.
 
-    standing      the stack for the length of a block
-    Stand         its address, the owner who signs in there, and the tenant's live data
+standing      the stack for the length of a block
+Stand         its address, the owner who signs in there, and the tenant's live data
 """
 
 from __future__ import annotations
