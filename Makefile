@@ -6,7 +6,7 @@ SETUP = @command -v $(PYTHON) >/dev/null || { echo 'Wanted: Python 3.11 or newer
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long lint types imports chart bench lock clean
+.PHONY: help setup demo up test test-long lint types imports chart bench pictures lock clean
 .SUFFIXES:
 
 help: ## this list
@@ -53,6 +53,10 @@ chart: ## render, lint and check the Helm chart against the schemas of Kubernete
 bench: ## figures against plain restic, as ratios
 	$(SETUP) dev
 	@$(BIN)/python -m tests.bench
+
+pictures: ## the main pages as they look, into docs/images
+	$(SETUP) dev
+	@$(BIN)/python -m tests.browser.pictures
 
 lock: ## pin the packages again after a change in pyproject.toml (UPGRADE=1: newest of everything)
 	$(SETUP) dev

@@ -1,0 +1,144 @@
+"""The whole way in a real browser, in both languages: from signing in to having undone a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.standing import Stand
+from tests.browser.window import Window
+from tests.browser.words import said
+from tests.people.cast import PASSWORD, Somebody
+
+Opener = Callable[..., Window]
+MOMENT = 90_000  # milliseconds in which the stack does a piece of work on a busy machine
+
+
+class Person:
+    """Somebody at a browser, who reads one language."""
+
+    def __init__(self, stand: Stand, who: Somebody, window: Window, language: str) -> None:
+        self.stand, self.who, self.window, self.language = stand, who, window, language
+
+    def say(self, message: str) -> str:
+        return said(self.language, message)
+
+    def press(self, message: str) -> None:
+        self.window.press(self.say(message))
+
+    def follow(self, message: str) -> None:
+        self.window.follow(self.say(message))
+
+    def fill(self, label: str, value: str) -> None:
+        self.window.fill(self.say(label), value)
+
+    def sees(self, message: str) -> None:
+        expect(self.window.page.locator("main")).to_contain_text(self.say(message), timeout=MOMENT)
+
+    def sign_in(self) -> None:
+        self.window.go("/")
+        self.fill("E-mail address", self.who.email)
+        self.fill("Password", PASSWORD)
+        self.press("Sign in")
+        if self.who.secret:
+            self.prove()
+
+    def prove(self) -> None:
+        """With the code that the app shows; each is good once, so a later one may have to come."""
+        page = self.window.page
+        for _ in range(8):
+            self.fill("Code", self.stand.code(self.who))
+            self.press("Go on")
+            page.wait_for_load_state()
+            if page.get_by_label(self.say("Code"), exact=True).count() == 0:
+                return
+            self.window.complaints.clear()  # the browser tells of a 401
+            page.wait_for_timeout(5_000)
+        raise AssertionError(self.window.text)
+
+
+@pytest.fixture(params=["en", "ar"])
+def person(request: pytest.FixtureRequest, stand: Stand, open_window: Opener) -> Person:
+    window = open_window(stand.origin, locale=request.param, accept_downloads=True)
+    found = Person(stand, stand.owner, window, request.param)
+    found.sign_in()
+    window.looked_at()
+    return found
+
+
+def invoices(stand: Stand) -> list[Path]:
+    return sorted(stand.folder.path.rglob("*فاتورة*.pdf"))
+
+
+def test_a_deleted_invoice_comes_back_and_the_restore_is_undone(
+    stand: Stand, person: Person
+) -> None:
+    invoice = invoices(stand)[0]
+    was = invoice.read_bytes()
+    invoice.unlink()
+    window = person.window
+
+    person.follow("Search")
+    window.looked_at()
+    window.page.locator("#q").fill(invoice.name)
+    window.page.locator("form[role=search] button").click()
+    window.looked_at()
+    person.press("Restore")
+    person.press("In place of the live data")
+    person.sees("Nothing has been changed. This is what would happen:")
+    window.looked_at()
+    if window.page.get_by_text(person.say("Prove that it is you")).count():
+        person.follow("Prove that it is you")
+        person.prove()
+    window.fill(person.say("Account id"), stand.tenant.slug)
+    person.press("Replace the live data")
+    person.sees("What came back")
+    window.looked_at()
+    assert invoice.read_bytes() == was
+
+    person.press("See what undoing would do")
+    person.sees("Nothing has been changed. This is what would happen:")
+    window.looked_at()
+    window.fill(person.say("Account id"), stand.tenant.slug)
+    person.press("Undo the restore")
+    person.sees("What came back")
+    assert not invoice.exists()
+    person.follow("Restores")
+    window.looked_at()
+    invoice.write_bytes(was)
+
+
+def test_a_folder_is_looked_into_and_downloaded(stand: Stand, person: Person) -> None:
+    window = person.window
+    person.follow("Open this restore point")
+    window.looked_at()
+    window.page.get_by_role("link", name=person.say("Browse"), exact=True).first.click()
+    window.looked_at()
+    while window.page.locator("a.folder").count():
+        window.page.locator("a.folder").first.click()
+        window.page.wait_for_load_state()
+    window.looked_at()
+    window.page.get_by_role("button", name=person.say("Preview"), exact=True).first.click()
+    expect(window.page.locator("main")).not_to_contain_text(
+        person.say("This takes a few seconds."), timeout=MOMENT
+    )
+    window.looked_at()
+    window.page.go_back()
+    person.press("Download this whole folder")
+    window.looked_at()
+
+
+def test_a_viewer_sees_how_things_stand_and_no_name(stand: Stand, open_window: Opener) -> None:
+    window = open_window(stand.origin, locale="en")
+    viewer = Person(stand, stand.viewer, window, "en")
+    viewer.sign_in()
+    window.looked_at()
+    viewer.follow("Open this restore point")
+    window.looked_at()
+
+    for word in ("Browse", "Restore all of it", "Download all of it"):
+        assert window.page.get_by_text(word, exact=True).count() == 0
+    assert invoices(stand)[0].name not in window.page.content()
