@@ -1,4 +1,4 @@
-"""Restores that a recovered database believes in: none of them is carried out a second time."""
+"""Restores and deliveries that a recovered database believes in: none of them goes on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup import calming
+from backup.adopting import RECOVERY
+from restore.delivery import ending
+from restore.delivery.models import Delivery
+from restore.delivery.states import GOING, DeliveryState, End
 from restore.models import Restore
 from restore.states import RestoreState
+from strongroom.lifecycle import Reason
 
 
 def end_all(session: Session, tenant: UUID, *, now: datetime) -> int:
@@ -28,4 +33,16 @@ def end_all(session: Session, tenant: UUID, *, now: datetime) -> int:
             session, row, RestoreState.CANCELLED if waited else RestoreState.FAILED, now=now
         )
         count += 1
+    _end_deliveries(session, tenant, now=now)
     return count
+
+
+def _end_deliveries(session: Session, tenant: UUID, *, now: datetime) -> None:
+    """A link that was revoked since the dump is not to work again."""
+    over = (DeliveryState.ENDING, DeliveryState.ENDED)
+    rows = session.execute(
+        select(Delivery).where(Delivery.tenant_id == tenant, Delivery.state.not_in(over))
+    ).scalars()
+    for row in rows:
+        as_ = End.CANCELLED if row.state in GOING else End.REVOKED
+        ending.end(session, row, as_, Reason(calming.CAUSE), by=RECOVERY, at=now)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from backup import placement, placing, probing, repositories
 from backup.models import PointSource, Repository, Snapshot
 from backup.repositories import Site
+from restore.delivery.models import Delivery
 from restore.models import Restore
 from strongroom.db import Role
 from strongroom.errors import NotFound, StrongroomError
@@ -45,7 +46,9 @@ class Chosen:
     passed_over: tuple[str, ...]  # preferred regions that could not be used, with the reason
 
 
-def choose(runtime: Runtime, restore: Restore, *, but: Mapping[str, str] | None = None) -> Chosen:
+def choose(
+    runtime: Runtime, restore: Restore | Delivery, *, but: Mapping[str, str] | None = None
+) -> Chosen:
     """Raises NothingStored, or NowhereReached when every region is away.
 
     `but` names regions that were tried, with what was wrong.

@@ -67,14 +67,18 @@ class Coming:
         try:
             seconds = scratch.load(cluster, self.reading, stop=stop, piecemeal=piecemeal)
         except StrongroomError:
-            self._drain()
-            wait([self.fetched], timeout=FETCH_SECONDS)
-            if self.fetched.done():
-                self.fetched.result()  # the dump broke off on its way: that is why
+            self.judge()
             raise
         self.close()
         self.fetched.result()
         return seconds
+
+    def judge(self) -> None:
+        """Where what came could not be used: raises restic's word, if it broke off on its way."""
+        self._drain()
+        wait([self.fetched], timeout=FETCH_SECONDS)
+        if self.fetched.done():
+            self.fetched.result()
 
     def _drain(self) -> None:
         """Let restic come to its own end, so that it says whether what it gave was whole."""
@@ -95,11 +99,11 @@ class Coming:
 
 
 @contextmanager
-def begun(origin: Origin) -> Iterator[Coming]:
-    """Begin to bring a dump; the one who writes lives until restic has ended."""
+def begun(origin: Origin, *, path: str = DUMP_NAME) -> Iterator[Coming]:
+    """Begin to bring a dump, or a file; the one who writes lives until restic has ended."""
     reading, writing = os.pipe()
     with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-        coming = Coming(origin, reading, pool.submit(dump, origin, writing))
+        coming = Coming(origin, reading, pool.submit(dump, origin, writing, path=path))
         try:
             yield coming
         finally:
@@ -112,13 +116,13 @@ def load(origin: Origin, cluster: Scratch, *, piecemeal: bool = False) -> float:
         return coming.into(cluster, piecemeal=piecemeal)
 
 
-def dump(origin: Origin, into: int) -> None:
-    """Write a database's dump into the descriptor, and close it."""
+def dump(origin: Origin, into: int, *, path: str = DUMP_NAME) -> None:
+    """Write a database's dump, or another file, into the descriptor, and close it."""
     with os.fdopen(into, "wb") as pipe:
         commands.dump(
             origin.opened(),
             origin.here(seconds=SECONDS),
             snapshot=origin.restic_id,
-            path=DUMP_NAME,
+            path=path,
             to=pipe,
         )

@@ -7,6 +7,9 @@ from uuid import UUID
 from celery import shared_task
 
 from restore import drills, restoring, turns
+from restore.delivery import ending, making
+from restore.delivery.models import Delivery
+from restore.delivery.states import DeliveryState
 from restore.models import Drill, Restore
 from restore.states import DrillState, RestoreState
 from strongroom import runtime
@@ -26,8 +29,28 @@ def drill(tenant: str, drill_id: str) -> None:
     drills.carry_out(runtime.current(), UUID(tenant), UUID(drill_id))
 
 
+@shared_task(name="restore.deliver")
+def deliver(tenant: str, delivery_id: str) -> None:
+    """Make a preview or a download."""
+    making.carry_out(runtime.current(), UUID(tenant), UUID(delivery_id))
+
+
+@shared_task(name="restore.end_delivery")
+def end_delivery(tenant: str, delivery_id: str) -> None:
+    """End what has expired, and remove what has ended."""
+    making.sweep(runtime.current())
+    ending.carry_out(runtime.current(), UUID(tenant), UUID(delivery_id))
+
+
+# In these a delivery falls due because its time is over, or something of it is to be removed.
+PASSING = (
+    *(DeliveryState.PROPOSED, DeliveryState.READY, DeliveryState.REDEEMED),
+    *(DeliveryState.ENDING, DeliveryState.QUARANTINED),
+)
 DUES = (
     Due(Restore, (RestoreState.WAITING,), "restore.carry_out", Queue.RESTORE),
+    Due(Delivery, (DeliveryState.WAITING,), "restore.deliver", Queue.RESTORE),
+    Due(Delivery, PASSING, "restore.end_delivery", Queue.RESTORE, leased=False),
     Due(Drill, (DrillState.WAITING,), "restore.drill", Queue.VERIFY),
 )
 PLANNERS: tuple[Planner, ...] = (turns.plan_drills,)

@@ -82,8 +82,12 @@ def create_app(runtime: Runtime) -> Flask:
 
 
 def _guard(response: Response) -> Response:
-    """What a page shows is of many tenants: it is kept nowhere, and framed by nobody."""
-    response.headers.update(HEADERS)
+    """What a page shows is of many tenants: it is kept nowhere, and framed by nobody.
+
+    A view that gives out a tenant's own data says something stricter for it.
+    """
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -3,6 +3,7 @@
 import backup.catalogue
 import backup.models
 import backup.record_rows
+import restore.delivery.models
 import restore.models
 import strongroom.buried
 import strongroom.control_dumps

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from strongroom.actors import Actor
 from strongroom.db import Role
 from strongroom.people import accounts, sessions, signing_in
 from strongroom.people.models import (
+    Account,
     GrantState,
     Membership,
     SessionKind,
@@ -186,6 +188,19 @@ def actor() -> Actor:
     return accounts.actor_of(known().account)
 
 
+def still(runtime: Runtime, before: Known, where: Here, action: Action) -> bool:
+    """Whether who was let in would be now: asked by what takes long, outside of any request."""
+    now = runtime.now()
+    with runtime.database.session(Role.PEOPLE) as session:
+        found = sessions.still(session, before.session.id, now=now)
+        row = None if found is None else _row_of(session, found.account, where.slug, now)
+    if found is None or row is None:
+        return False
+    role, grant = row.role, widest([GrantScope(scope) for scope in row.scopes or ()])
+    asking = signing_in.person(found, tenant=role, grant=grant)
+    return row.id == where.id and may(asking, action, now=now) is Verdict.YES
+
+
 def reading() -> AbstractContextManager[Session]:
     """A session that sees this tenant's rows and writes nothing."""
     return _runtime().database.session(Role.WEB, tenant=here().id)
@@ -260,7 +275,17 @@ def _enforce(verdict: Verdict) -> AnyResponse | None:
 
 def _tenant(runtime: Runtime, slug: str) -> Here | None:
     """One statement, whatever is found: a tenant that is another's is as good as none."""
-    account, now = known().account, runtime.now()
+    account = known().account
+    with runtime.database.session(Role.PEOPLE) as session:
+        row = _row_of(session, account, slug, runtime.now())
+    if row is None or (account.staff is None and row.role is None):
+        return None
+    grant = widest([GrantScope(scope) for scope in row.scopes or ()])
+    return Here(row.id, row.slug, row.name, row.zone, row.role, grant)
+
+
+def _row_of(session: Session, account: Account, slug: str, now: datetime) -> Any:
+    """The tenant, and what this person is and was given in it."""
     scopes = (
         select(func.array_agg(SupportGrant.scope))
         .where(
@@ -280,12 +305,7 @@ def _tenant(runtime: Runtime, slug: str) -> Here | None:
         .outerjoin(Membership, mine)
         .where(Tenant.slug == slug)
     )
-    with runtime.database.session(Role.PEOPLE) as session:
-        row = session.execute(wanted).one_or_none()
-    if row is None or (account.staff is None and row.role is None):
-        return None
-    grant = widest([GrantScope(scope) for scope in row.scopes or ()])
-    return Here(row.id, row.slug, row.name, row.zone, row.role, grant)
+    return session.execute(wanted).one_or_none()
 
 
 def _send_on(stage: Stage) -> AnyResponse:

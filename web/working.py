@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 from celery.signals import worker_process_init
 
+from restore.delivery import making
 from strongroom import control_restores, program, runtime
 from strongroom.db import Role
 from strongroom.dispatch import Dispatcher
@@ -98,6 +99,8 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
     made = parts.make_runtime(settings)
     control_restores.require_finished(made.database.engine(Role.WORKER))
     made.database.close()  # the processes of the pool have connections of their own
+    if Queue.RESTORE in queues:
+        making.sweep(made)  # what the last one here left opened when it was killed
     worker = made.app.Worker(
         queues=[queue.value for queue in queues],
         concurrency=concurrency,

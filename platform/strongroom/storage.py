@@ -130,12 +130,15 @@ class Store:
                 body.close()
 
     def part(
-        self, key: str, first: int = 0, last: int | None = None
+        self, key: str, first: int = 0, last: int | None = None, *, version: str | None = None
     ) -> tuple[int, Iterator[bytes]]:
-        """Bytes `first` to `last` of the latest version, both included: how many, and in pieces."""
+        """Bytes `first` to `last`, both included, of this or the latest version: how many, and in
+        pieces."""
         wanted: Any = {}  # an empty object has no first byte to ask for
         if first or last is not None:
             wanted = {"Range": f"bytes={first}-{'' if last is None else last}"}
+        if version is not None:
+            wanted |= {"VersionId": version}
         with self._calling("read", key) as (client, bucket):
             answer = client.get_object(Bucket=bucket, Key=key, **wanted)
         return answer["ContentLength"], self._pieces(key, answer["Body"])
@@ -167,33 +170,44 @@ class Store:
         file.seek(0)
         if size <= part:
             return self.put(key, file.read())
-        with self._calling("begin to write", key) as (client, bucket):
-            begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        begun = self.begin_upload(key)
         try:
             sent = self._parts(key, begun, file, part=max(part, -(-size // MOST_PARTS)))
-            with self._calling("write", key) as (client, bucket):
-                version = client.complete_multipart_upload(
-                    Bucket=bucket, Key=key, UploadId=begun, MultipartUpload={"Parts": sent}
-                ).get("VersionId")
+            return self.end_upload(key, begun, sent, size=size)
         except BaseException:
             with suppress(StorageError):  # the first failure is the one to tell
                 self.abort_upload(Upload(key, begun, datetime.now(UTC)))
             raise
-        self._require_size(key, size)
-        return version
 
     def _parts(self, key: str, upload: str, file: IO[bytes], *, part: int) -> list[Any]:
-        """Each with the checksum that the region gave it, to be said again at the end."""
         sent: list[Any] = []
         while piece := file.read(part):
-            number = len(sent) + 1
-            with self._calling(f"write part {number} of", key) as (client, bucket):
-                answer: Mapping[str, Any] = client.upload_part(
-                    Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece
-                )
-                sums = {name: answer[name] for name in ("ETag", *CHECKSUMS) if name in answer}
-            sent.append({"PartNumber": number, **sums})
+            sent.append(self.put_part(key, upload, len(sent) + 1, piece))
         return sent
+
+    def begin_upload(self, key: str) -> str:
+        """The id of an upload in parts, for what is not known to its end; nothing lies there
+        before `end_upload`."""
+        with self._calling("begin to write", key) as (client, bucket):
+            return client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+
+    def put_part(self, key: str, upload: str, number: int, piece: bytes) -> Mapping[str, Any]:
+        """With the checksum that the region gave it, to be said again at the end."""
+        with self._calling(f"write part {number} of", key) as (client, bucket):
+            answer: Mapping[str, Any] = client.upload_part(
+                Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=piece
+            )
+            sums = {name: answer[name] for name in ("ETag", *CHECKSUMS) if name in answer}
+        return {"PartNumber": number, **sums}
+
+    def end_upload(self, key: str, upload: str, sent: Sequence[Any], *, size: int) -> str | None:
+        """The parts become an object; gives its version id. Raises Untrue for another size."""
+        with self._calling("write", key) as (client, bucket):
+            version = client.complete_multipart_upload(
+                Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": [*sent]}
+            ).get("VersionId")
+        self._require_size(key, size)
+        return version
 
     def _require_size(self, key: str, size: int) -> None:
         found = self.head(key)

@@ -153,6 +153,20 @@ def test_only_workers_that_need_it_reach_the_tenants_systems() -> None:
     assert set(deny) == {"podSelector", "policyTypes"}
 
 
+def test_the_pages_reach_the_storage_and_have_no_rights_in_it() -> None:
+    """What is prepared for a download brings the rights to read it along."""
+    peers = [{"ipBlock": {"cidr": "10.50.0.0/16"}}]
+    documents = rendered(networkPolicy={"storage": {"peers": peers, "ports": [443]}})
+    reached = {
+        document["metadata"]["name"].removeprefix("demo-strongroom-")
+        for document in documents
+        if document["kind"] == "NetworkPolicy" and "10.50.0.0/16" in str(document["spec"])
+    }
+    assert "web" in reached
+    assert "dispatcher" not in reached
+    assert "REGIONS" not in str(pods(documents)["web"])
+
+
 def test_scaling_leaves_the_number_of_workers_to_the_queue() -> None:
     documents = rendered("multi-region")
 

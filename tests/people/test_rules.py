@@ -47,6 +47,7 @@ TABLE = {
     Action.CANCEL_RESTORE: "++. +....",
     Action.UNDO_RESTORE: "ss. s....",
     Action.DOWNLOAD: "ss. .....",
+    Action.FETCH_DOWNLOAD: "++. .....",
     Action.SEE_HISTORY: "++. +..++",
     Action.SEE_PIN: "++. .....",
     Action.SEE_TENANT_GRANTS: "+++ +++++",
@@ -66,7 +67,7 @@ OPENED = {  # by a support grant, to an engineer who may nothing by role
     GrantScope.READ: {Action.BROWSE, Action.PREVIEW_RESTORE},
     GrantScope.RESTORE: {
         *(Action.RESTORE_ASIDE, Action.RESTORE_IN_PLACE, Action.CANCEL_RESTORE),
-        *(Action.UNDO_RESTORE, Action.DOWNLOAD),
+        *(Action.UNDO_RESTORE, Action.DOWNLOAD, Action.FETCH_DOWNLOAD),
     },
 }
 

@@ -65,6 +65,7 @@ class Action(enum.StrEnum):
     CANCEL_RESTORE = "cancel-restore"
     UNDO_RESTORE = "undo-restore"
     DOWNLOAD = "download"  # data leaves the platform
+    FETCH_DOWNLOAD = "fetch-download"  # choose one, watch it, fetch what was confirmed
     SEE_HISTORY = "see-history"
     SEE_PIN = "see-pin"
     SEE_TENANT_GRANTS = "see-tenant-grants"
@@ -136,6 +137,7 @@ RULES: Mapping[Action, Rule] = {
     Action.CANCEL_RESTORE: Rule(ADMINS, OPERATORS, grant=RESTORE),
     Action.UNDO_RESTORE: Rule(ADMINS, OPERATORS, grant=RESTORE, step_up=True),
     Action.DOWNLOAD: Rule(ADMINS, grant=RESTORE, step_up=True),
+    Action.FETCH_DOWNLOAD: Rule(ADMINS, grant=RESTORE),
     Action.SEE_HISTORY: Rule(ADMINS, frozenset({OPERATOR, PRIVACY, AUDITOR}), grant=STATUS),
     Action.SEE_PIN: Rule(ADMINS),
     Action.SEE_TENANT_GRANTS: Rule(MEMBERS, STAFF),

@@ -124,6 +124,18 @@ def find(db: Session, token: str, *, now: datetime) -> Known | None:
     return known
 
 
+def still(db: Session, session_id: uuid.UUID, *, now: datetime) -> Known | None:
+    """The session of this id, if it goes on: for who began something long, and may have got a new
+    token since."""
+    wanted = (
+        select(WebSession, Account)
+        .join(Account, Account.id == WebSession.account_id)
+        .where(WebSession.id == session_id, Account.disabled_at.is_(None), *_live(now))
+    )
+    row = db.execute(wanted).one_or_none()
+    return None if row is None else Known(row.WebSession, row.Account)
+
+
 def prove(db: Session, known: Known, proofs: Sequence[str], *, stage: Stage, now: datetime) -> str:
     """More was proven: the session gets a new token, and the old one is worth nothing.
 

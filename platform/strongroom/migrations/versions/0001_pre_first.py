@@ -1205,6 +1205,149 @@ def upgrade() -> None:
         postgresql_where="state in ('waiting', 'copying')",
     )
     op.create_table(
+        "deliveries",
+        sa.Column("point_id", sa.Uuid(), nullable=False),
+        sa.Column("source_id", sa.Uuid(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum(
+                "file",
+                "folder",
+                "table",
+                "dump",
+                "set-csv",
+                "set-json",
+                "look-at-file",
+                "look-at-table",
+                name="kind",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "paths", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column(
+            "tables", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("expected_bytes", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "proposed",
+                "waiting",
+                "running",
+                "ready",
+                "redeemed",
+                "ending",
+                "ended",
+                "quarantined",
+                name="deliverystate",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "ended_as",
+            sa.Enum(
+                "complete",
+                "expired",
+                "revoked",
+                "cancelled",
+                "failed",
+                name="end",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=True,
+        ),
+        sa.Column("asker_id", sa.Uuid(), nullable=False),
+        sa.Column("web_session_id", sa.Uuid(), nullable=False),
+        sa.Column("asked_by", sa.String(), nullable=False),
+        sa.Column("asked_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "progress", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("region", sa.String(), nullable=True),
+        sa.Column(
+            "regions", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("object_key", sa.String(), nullable=True),
+        sa.Column("version_id", sa.String(), nullable=True),
+        sa.Column("write_until", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=True),
+        sa.Column("sha256", sa.String(), nullable=True),
+        sa.Column(
+            "sealed", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("head", sa.LargeBinary(), nullable=True),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("expires_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("link_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("redeemed_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("served_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column(
+            "sent", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column(
+            "report", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tenant_id", sa.Uuid(), nullable=False),
+        sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("nudged_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("owner", sa.String(), nullable=True),
+        sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "(state in ('ending', 'ended')) = (ended_as is not null)",
+            name=op.f("ck_deliveries_ended_somehow"),
+        ),
+        sa.CheckConstraint(
+            "ended_as is null or sealed is null", name=op.f("ck_deliveries_no_key_after_the_end")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "point_id"],
+            ["points.tenant_id", "points.id"],
+            name=op.f("fk_deliveries_tenant_id_point_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "source_id"],
+            ["sources.tenant_id", "sources.id"],
+            name=op.f("fk_deliveries_tenant_id_source_id"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_deliveries_tenant_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
+        sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_deliveries_tenant_id_id")),
+    )
+    op.create_index(
+        "ix_deliveries_due",
+        "deliveries",
+        ["due_at"],
+        unique=False,
+        postgresql_where="state <> 'ended'",
+    )
+    op.create_index(
+        op.f("ix_deliveries_tenant_id_asker_id_asked_at"),
+        "deliveries",
+        ["tenant_id", "asker_id", "asked_at"],
+        unique=False,
+    )
+    op.create_table(
         "drills",
         sa.Column("point_id", sa.Uuid(), nullable=False),
         sa.Column("repository_id", sa.Uuid(), nullable=False),
@@ -1853,6 +1996,7 @@ TENANT_TABLES = {
     "catalogue_paths": "select, insert, update, delete",
     "catalogue_versions": "select, insert, update, delete",
     "copies": "select, insert, update",
+    "deliveries": "select, insert, update",
     "drills": "select, insert, update",
     "escrow_wraps": "select, insert, update, delete",
     "findings": "select, insert, update",
@@ -1881,6 +2025,7 @@ TENANT_TABLES = {
 DISPATCHED = {
     "backup_runs": "select, insert, update",
     "copies": "select, update",
+    "deliveries": "select, update",
     "drills": "select, insert, update",
     "healings": "select, update",
     "points": "select",
@@ -1896,8 +2041,11 @@ DISPATCHED = {
     "sources": "select (id, tenant_id, removed_at)",  # whether there are any, not what they are
     "steps": "select, insert",
 }
+# Wrapped keys of the backups: the pages need none of them, and what faces the world reads none.
+KEYS = {"escrow_wraps", "key_records", "secrets"}
 # What the pages write: asked for by a person, taken by a worker.
 ASKED_FOR = {
+    "deliveries": "insert, update",
     "restores": "insert, update",
     "steps": "insert",
 }
@@ -1947,7 +2095,8 @@ def isolate() -> None:
         op.execute(f"alter table {table} enable row level security")
         op.execute(f"alter table {table} force row level security")
         op.execute(f"grant {rights} on {table} to worker, operator")
-        op.execute(f"grant select on {table} to web")
+        if table not in KEYS:
+            op.execute(f"grant select on {table} to web")
         op.execute(
             f"create policy own on {table} for all to web, worker, operator "
             f"using ({MINE}) with check ({MINE})"
