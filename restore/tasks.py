@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from restore import drills, restoring, turns
+from restore import approvals, drills, restoring, turns
 from restore.models import Drill, Restore
 from restore.states import DrillState, RestoreState
 from strongroom import runtime
@@ -30,4 +30,4 @@ DUES = (
     Due(Restore, (RestoreState.WAITING,), "restore.carry_out", Queue.RESTORE),
     Due(Drill, (DrillState.WAITING,), "restore.drill", Queue.VERIFY),
 )
-PLANNERS: tuple[Planner, ...] = (turns.plan_drills,)
+PLANNERS: tuple[Planner, ...] = (turns.plan_drills, approvals.lapse)
