@@ -91,6 +91,10 @@ def _expiry(verdict: Verdict, point: Point, ahead: _Ahead) -> Expiry:
         unlocked = _local(point.locked_until, ahead.setting)
         if unlocked > end:
             end, because = unlocked, Why.OBJECT_LOCK
+    if Why.BEING_RESTORED in codes and point.wanted_until is not None:
+        free = _local(point.wanted_until, ahead.setting)
+        if free > end:
+            end, because = free, Why.BEING_RESTORED
     return Expiry(None if end == NEVER else end, because)
 
 

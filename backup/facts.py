@@ -20,6 +20,7 @@ class Why(StrEnum):
     LEGAL_HOLD = "legal-hold"  # hold
     UNSETTLED = "unsettled"  # hold: a finding that a person has not looked at yet
     OBJECT_LOCK = "object-lock"  # until
+    BEING_RESTORED = "being-restored"  # until
     CLOCK_BEHIND = "clock-behind"  # now, newest
     FUTURE_DATED = "future-dated"  # local_date
     FLOOR = "floor"  # place, of
@@ -67,6 +68,7 @@ class Point:
     parts: tuple[Part, ...] = ()
     pinned_until: datetime | None = None
     locked_until: datetime | None = None  # the latest object lock in any region
+    wanted_until: datetime | None = None  # somebody restores from it, or is about to
 
 
 @dataclass(frozen=True)

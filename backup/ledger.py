@@ -118,6 +118,7 @@ def _fact(
         ),
         pinned_until=point.pinned_until,
         locked_until=max(ends, default=None),
+        wanted_until=point.wanted_until,
     )
 
 

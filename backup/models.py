@@ -175,10 +175,7 @@ class Point(OfTenant, Base):
     """A restore point: one moment of one tenant."""
 
     __tablename__ = "points"
-    __constraints__ = (
-        refers("id", "backup_runs"),
-        UniqueConstraint("tenant_id", "number"),
-    )
+    __constraints__ = (refers("id", "backup_runs"), UniqueConstraint("tenant_id", "number"))
 
     number: Mapped[int]
     outcome: Mapped[Outcome]
@@ -191,6 +188,7 @@ class Point(OfTenant, Base):
     added_bytes: Mapped[int] = mapped_column(BigInteger)
     entries: Mapped[int]
     pinned_until: Mapped[datetime | None]
+    wanted_until: Mapped[datetime | None]  # somebody restores from it: backup.wanted
     policy_id: Mapped[uuid.UUID]
 
     def __repr__(self) -> str:

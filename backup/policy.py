@@ -20,6 +20,7 @@ MOST_DAYS = 36_525  # a century; beyond it a number of days is a slip of the fin
 MOST_POINTS = 10_000
 MOST_KM = 20_000  # no two places on earth are further apart
 MOST_LOCK_DAYS = 3660
+MOST_BYTES = 2**60
 COUNTRY = re.compile(r"[A-Z]{2}")
 
 
@@ -125,6 +126,7 @@ class EffectivePolicy:
     source_max_age_days: Mapping[UUID, int] = field(default_factory=dict)  # ceilings by source
     placement: Placement = field(default_factory=Placement)
     lock_days: int | None = None  # stored objects cannot be removed for so long; None: no locks
+    approve_restore_bytes: int | None = None  # in place, more than so much needs a second person
 
     def __post_init__(self) -> None:
         _wall_clock("daily_at", self.daily_at)
@@ -139,6 +141,8 @@ class EffectivePolicy:
         _typed("placement", self.placement, Placement)
         if self.lock_days is not None:
             _whole("lock_days", self.lock_days, 1, MOST_LOCK_DAYS)
+        if self.approve_restore_bytes is not None:
+            _whole("approve_restore_bytes", self.approve_restore_bytes, 0, MOST_BYTES)
         for source, days in self.source_max_age_days.items():
             _whole(f"source_max_age_days.{source}", days, 1, MOST_DAYS)
 
@@ -159,14 +163,15 @@ class EffectivePolicy:
         return values
 
 
-OPTIONAL = frozenset({"source_max_age_days", "placement", "lock_days"})
+OPTIONAL = frozenset({"source_max_age_days", "placement", "lock_days", "approve_restore_bytes"})
 
 
 def from_json(data: object) -> EffectivePolicy:
     """Strict: a missing, unknown or mistyped field raises BadPolicy that names it.
 
     In `retention`, counts left out are 0 and `max_age_days` left out is no limit;
-    `source_max_age_days` may be left out, so may `placement` (anywhere) and `lock_days` (no locks).
+    `source_max_age_days` may be left out, so may `placement` (anywhere), `lock_days` (no locks) and
+    `approve_restore_bytes` (nobody is asked).
     Everything else has to be said.
     """
     values = _object("", data, EffectivePolicy, optional=OPTIONAL)

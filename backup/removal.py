@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backup import (
@@ -33,6 +33,7 @@ from backup import (
     repositories,
     retention,
     unexplained,
+    wanted,
 )
 from backup.leases import Leased
 from backup.making import failure_of
@@ -78,10 +79,8 @@ def review(runtime: Runtime, tenant: UUID) -> int:
     """
     now = runtime.now()
     with runtime.database.session(Role.WORKER, tenant=tenant) as session:
-        session.execute(  # two runs that end together review one after the other
-            text("select pg_advisory_xact_lock(hashtextextended(:key, 0))"),
-            {"key": f"removals:{tenant}"},
-        )
+        # Two runs that end together review one after the other; who asks for a restore, before or after.
+        wanted.lock(session, tenant, alone=True)
         known = ledger.read(session, tenant, now=now)
         decision = retention.decide(
             known.points, known.policy, now=now, zone=known.zone, holds=known.holds

@@ -4,9 +4,9 @@
 
 Nothing here reads a clock or a database. Order and age rest on the platform's own first-seen
 time; a snapshot's time in the repository plays no part. Precedence, strongest first: legal hold,
-object lock, a source's age ceiling, floor, pin, plan. `docs/decisions/retention.md` says how
-points are counted; `backup.expiry` looks ahead with the rules of this module,
-and `backup.guards` stands before what a decision removes.
+object lock, a restore under way, a source's age ceiling, floor, pin, plan.
+`docs/decisions/retention.md` says how points are counted; `backup.expiry` looks ahead with the
+rules of this module, and `backup.guards` stands before what a decision removes.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ def firm_reasons(point: Point, setting: Setting) -> list[Reason]:
     ]
     if point.locked_until is not None and point.locked_until > setting.now:
         reasons.append(Reason(Why.OBJECT_LOCK, {"until": point.locked_until.isoformat()}))
+    if point.wanted_until is not None and point.wanted_until > setting.now:
+        reasons.append(Reason(Why.BEING_RESTORED, {"until": point.wanted_until.isoformat()}))
     return reasons
 
 
@@ -281,7 +283,8 @@ def world_of(counted: Sequence[Point], point: Point) -> list[Point]:
 
 def _moments(point: Point) -> list[datetime]:
     stored = [part.stored_at for part in point.parts]
-    given = [point.first_seen_at, point.pinned_until, point.locked_until, *stored]
+    ends = [point.pinned_until, point.locked_until, point.wanted_until]
+    given = [point.first_seen_at, *ends, *stored]
     return [moment for moment in given if moment is not None]
 
 

@@ -23,12 +23,12 @@ def end_all(session: Session, tenant: UUID, *, now: datetime) -> int:
     rows = session.execute(
         select(Restore).where(
             Restore.tenant_id == tenant,
-            Restore.state.in_([RestoreState.WAITING, RestoreState.RUNNING]),
+            Restore.state.in_([RestoreState.ASKED, RestoreState.WAITING, RestoreState.RUNNING]),
         )
     ).scalars()
     count = 0
     for row in rows:
-        waited = row.state is RestoreState.WAITING
+        waited = row.state is not RestoreState.RUNNING
         calming.end(
             session, row, RestoreState.CANCELLED if waited else RestoreState.FAILED, now=now
         )

@@ -41,6 +41,7 @@ class Chosen:
 
     site: Site
     restic_id: str
+    bytes: int  # of the source when it was backed up; of a database, of its dump
     manifest: dict[str, Any] | None  # of a database
     verified: bool
     passed_over: tuple[str, ...]  # preferred regions that could not be used, with the reason
@@ -82,7 +83,7 @@ def choose(
         nearer = _nearer(rows, region) if verified else ()
         passed = dict.fromkeys(nearer, UNVERIFIED) | passed
         why = tuple(f"{name}: {code}" for name, code in passed.items())
-        return Chosen(site, snapshot.restic_id, part.manifest, verified, why)
+        return Chosen(*(site, snapshot.restic_id, snapshot.bytes, part.manifest, verified, why))
     tried = ", ".join(f"{name}: {code}" for name, code in passed.items())
     raise NowhereReached(
         f"No region that has this point can be reached now ({tried or 'none has it'}). "

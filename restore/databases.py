@@ -65,11 +65,17 @@ SESSIONS = "SELECT pid FROM pg_stat_activity WHERE datname = ANY(%s) AND pid <> 
 
 
 @dataclass(frozen=True)
-class Landed:
-    """What was loaded beside the live thing and proven, under a name that nobody uses yet."""
+class Begun:
+    """What is being loaded beside the live thing, under a name that nobody uses yet."""
 
     name: str  # of the new database, or of the new schema in the live database
     schema: str | None  # None: a database; else the name the schema had in the dump
+
+
+@dataclass(frozen=True)
+class Landed(Begun):
+    """What was loaded there, and proven."""
+
     found: Manifest
 
 
@@ -107,10 +113,17 @@ def check(live: Login, *, schema: str | None, in_place: bool) -> None:
         _check_schema(live, schema, in_place=in_place)
 
 
-def load(source: Scratch, live: Login, expected: Manifest, *, at: datetime) -> Landed:
+def load(
+    source: Scratch,
+    live: Login,
+    expected: Manifest,
+    *,
+    at: datetime,
+    stop: threading.Event | None = None,
+) -> Landed:
     """Copy the scratch database beside the live one, and prove it there.
 
-    Whatever fails, what was begun is removed. Raises WillNotLoad or NotAsItWas.
+    Whatever fails, what was begun is removed. Raises WillNotLoad or NotAsItWas, and Stopped.
     """
     whole = expected.schema is None
     name = stamped(expected.schema or live.database, "loading", at)
@@ -122,7 +135,7 @@ def load(source: Scratch, live: Login, expected: Manifest, *, at: datetime) -> L
             _rename_in_scratch(source, landed)
     with _said(live), _undone(lambda: discard(live, landed)):
         target = live.to(name) if whole else live
-        _pour(source, target, [] if whole else ["--single-transaction"])
+        _pour(source, target, [] if whole else ["--single-transaction"], stop)
         found = look(target, schema=None if whole else name, seconds=source.budget.seconds)
         wanted = expected if whole else manifest.under(expected, name)
         if differences := manifest.compare(wanted, found):
@@ -151,7 +164,7 @@ def in_place(live: Login, landed: Landed, *, at: datetime) -> Swapped:
         return _swap_schemas(live, landed, stamped(landed.schema, "before", at))
 
 
-def discard(live: Login, landed: Landed) -> None:
+def discard(live: Login, landed: Begun) -> None:
     """Drop what was loaded, if it still bears our mark; anything else is never dropped."""
     with _beside(live, landed) as line:
         if not (_comment_of(line, landed) or "").startswith(OURS):
@@ -248,7 +261,7 @@ def _rename_in_scratch(source: Scratch, landed: Landed) -> None:
         line.execute(_comment("SCHEMA", landed.name, OURS + comment))
 
 
-def _pour(source: Scratch, target: Login, flags: list[str]) -> None:
+def _pour(source: Scratch, target: Login, flags: list[str], stop: threading.Event | None) -> None:
     """pg_dump from the scratch cluster straight into pg_restore on the live server."""
     reading, writing = os.pipe()
     try:
@@ -268,7 +281,7 @@ def _pour(source: Scratch, target: Login, flags: list[str]) -> None:
             taker = program.start(command, stdin=reading, stderr=PIPE)
             os.close(reading)
             reading = -1
-            taken = taker.finish(timeout=source.budget.seconds)
+            taken = taker.finish(timeout=source.budget.seconds, stop=stop)
             given = giver.finish(timeout=30)
     finally:
         for end in (reading, writing):
@@ -394,7 +407,7 @@ def _ending_sessions(live: Login, databases: list[str]) -> Iterator[None]:
 
 
 @contextmanager
-def _beside(live: Login, landed: Landed) -> Iterator[Line]:
+def _beside(live: Login, landed: Begun) -> Iterator[Line]:
     """A connection from which what was loaded can be renamed or dropped."""
     if landed.schema is None:
         with maintenance(live) as line:
@@ -428,12 +441,12 @@ def _undone(undo: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def _rename(landed: Landed, old: str, new: str) -> sql.Composed:
+def _rename(landed: Begun, old: str, new: str) -> sql.Composed:
     words = sql.SQL("ALTER {} {} RENAME TO {}")
     return words.format(_kind(landed), sql.Identifier(old), sql.Identifier(new))
 
 
-def _kind(landed: Landed) -> sql.SQL:
+def _kind(landed: Begun) -> sql.SQL:
     return sql.SQL("DATABASE" if landed.schema is None else "SCHEMA")
 
 
@@ -443,7 +456,7 @@ def _comment(kind: str, name: str, text: str | None) -> sql.Composed:
     return words.format(kinds[kind], sql.Identifier(name), sql.Literal(text))
 
 
-def _comment_of(line: Line, landed: Landed) -> str | None:
+def _comment_of(line: Line, landed: Begun) -> str | None:
     query = (
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s"
         if landed.schema is None
@@ -453,9 +466,9 @@ def _comment_of(line: Line, landed: Landed) -> str | None:
     return None if row is None else row[0]
 
 
-def _uncomment(line: Line, landed: Landed, name: str) -> None:
+def _uncomment(line: Line, landed: Begun, name: str) -> None:
     """Take our mark off; the schema's own comment comes after it."""
     kind = "DATABASE" if landed.schema is None else "SCHEMA"
-    named = Landed(name, landed.schema, landed.found)
+    named = Begun(name, landed.schema)
     own = (_comment_of(line, named) or "").removeprefix(OURS)
     line.execute(_comment(kind, name, own or None))

@@ -6,7 +6,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -99,20 +99,50 @@ class Coming:
 
 
 @contextmanager
-def begun(origin: Origin, *, path: str = DUMP_NAME) -> Iterator[Coming]:
+def begun(
+    origin: Origin, *, path: str = DUMP_NAME, told: Callable[[int], None] | None = None
+) -> Iterator[Coming]:
     """Begin to bring a dump, or a file; the one who writes lives until restic has ended."""
     reading, writing = os.pipe()
-    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as pool:
-        coming = Coming(origin, reading, pool.submit(dump, origin, writing, path=path))
+    with ThreadPoolExecutor(2, thread_name_prefix="fetch") as pool:
+        fetched = pool.submit(dump, origin, writing, path=path)
+        if told is not None:
+            counted, passing = os.pipe()
+            pool.submit(_pass_on, reading, passing, told)
+            reading = counted
+        coming = Coming(origin, reading, fetched)
         try:
             yield coming
         finally:
             coming.close()
 
 
-def load(origin: Origin, cluster: Scratch, *, piecemeal: bool = False) -> float:
-    """A dump into a cluster that is up; as `Coming.into`."""
-    with begun(origin) as coming:
+def _pass_on(source: int, target: int, told: Callable[[int], None]) -> None:
+    """Bytes from one pipe to another without reading them, and how many there were; closes both.
+
+    Whoever reads no more is a broken pipe for us, and then for restic.
+    """
+    passed = 0
+    try:
+        while count := os.splice(source, target, scratch.MIB):
+            passed += count
+            told(passed)
+    except BrokenPipeError:
+        return
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def load(
+    origin: Origin,
+    cluster: Scratch,
+    *,
+    piecemeal: bool = False,
+    told: Callable[[int], None] | None = None,
+) -> float:
+    """A dump into a cluster that is up; as `Coming.into`. `told` gets the bytes that have come."""
+    with begun(origin, told=told) as coming:
         return coming.into(cluster, piecemeal=piecemeal)
 
 

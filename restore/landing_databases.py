@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -21,13 +22,15 @@ from restore import databases, fetching, preview, scratch, tables
 from restore.choosing import Chosen
 from restore.errors import Unsafe
 from restore.fetching import Origin
-from restore.going import Going
+from restore.going import FINAL, Going, Phase
 from restore.landing_folders import require_outside_home
 from restore.models import Restore
 from restore.scratch import Budget, Scratch
 from restore.states import Destination, RestoreState
 from restore.targets import require_no_link
 from restore.tree import identity
+
+MOST_NAMED = 1000  # tables of a plan; those that stay as they are come last
 
 
 def require(going: Going, reached: tuple[Postgres, Access]) -> None:
@@ -40,8 +43,7 @@ def require(going: Going, reached: tuple[Postgres, Access]) -> None:
         if os.path.lexists(file):
             raise _taken(file)
     elif not going.row.dry_run:
-        in_place = going.row.destination is Destination.IN_PLACE
-        databases.check(source.login(access), schema=source.schema, in_place=in_place)
+        databases.check(source.login(access), schema=source.schema, in_place=going.in_place)
 
 
 def land(going: Going, reached: tuple[Postgres, Access], chosen: Chosen) -> dict[str, Any]:
@@ -50,16 +52,15 @@ def land(going: Going, reached: tuple[Postgres, Access], chosen: Chosen) -> dict
     live = source.login(access)
     expected = manifest.from_json(_text(chosen))
     if going.row.dry_run:
-        return _preview(going, source, live, expected)
-    if going.row.destination is not Destination.FOLDER and going.again:
-        _clear_away(going, live, expected)
-    going.note(phase="loading")
+        return _preview(going, source, live, expected) | {"total_bytes": chosen.bytes}
+    if going.again:
+        clear_away(going, reached)
+    going.enter(Phase.LOADING)
     with _proven(going, chosen, expected) as proven:
         if going.row.destination is Destination.FOLDER:
             return _write(going, chosen)
-        in_place = going.row.destination is Destination.IN_PLACE
-        going.note(phase="swapping" if in_place else "landing")
-        return _land(going, proven, live, expected)
+        landed = _land(going, proven, live, expected)
+        return {"bytes": chosen.bytes} | landed
 
 
 def recover(going: Going, reached: tuple[Postgres, Access]) -> dict[str, Any] | None:
@@ -69,7 +70,7 @@ def recover(going: Going, reached: tuple[Postgres, Access]) -> dict[str, Any] | 
     if going.row.destination is Destination.FOLDER:
         return _recover_file(going)
     live = source.login(access)
-    in_place = going.row.destination is Destination.IN_PLACE
+    in_place = going.in_place
     if going.row.tables and in_place:
         return None  # the same rows once more
     name = databases.stamped(
@@ -93,11 +94,17 @@ def exists(login: Login, *, schema: str | None = None) -> bool:
     return False
 
 
-def _clear_away(going: Going, live: Login, expected: Manifest) -> None:
+def clear_away(going: Going, reached: tuple[Postgres, Access]) -> None:
     """What an earlier attempt began to load; of others only if none of the source is at work."""
-    loading = databases.stamped(expected.schema or live.database, "loading", going.moment())
+    source, access = reached
+    if going.row.destination is Destination.FOLDER:
+        with suppress(Unsafe), _folder(_file(going).parent) as folder, suppress(FileNotFoundError):
+            os.unlink(_begun(going), dir_fd=folder)
+        return
+    live = source.login(access)
+    loading = databases.stamped(source.schema or live.database, "loading", going.moment())
     with suppress(NoSuchDatabase):
-        databases.discard(live, databases.Landed(loading, expected.schema, expected))
+        databases.discard(live, databases.Begun(loading, source.schema))
     with going.session() as session:
         others = session.execute(
             select(Restore.id).where(
@@ -116,13 +123,14 @@ def _proven(going: Going, chosen: Chosen, expected: Manifest) -> Iterator[Scratc
     place = fetching.place(going.runtime)
     scratch.sweep(place)  # what killed restores left
     with scratch.cluster(place, Budget(), expected) as cluster:
-        fetching.load(_origin(going, chosen), cluster)
+        fetching.load(_origin(going, chosen), cluster, told=going.teller(chosen.bytes))
+        going.enter(Phase.COMPARING)
         scratch.prove(cluster, expected)
         yield cluster
 
 
 def _origin(going: Going, chosen: Chosen) -> Origin:
-    return Origin(chosen.site, chosen.restic_id, going.held.lost)
+    return Origin(chosen.site, chosen.restic_id, going.stop)
 
 
 def _land(going: Going, proven: Scratch, live: Login, expected: Manifest) -> dict[str, Any]:
@@ -130,21 +138,34 @@ def _land(going: Going, proven: Scratch, live: Login, expected: Manifest) -> dic
     names = [_name(table) for table in going.row.tables]
     if going.row.destination is Destination.IN_PLACE:
         if names:
+            going.past_return()
             replaced = tables.replace_in(proven, live, names)
             return {
                 "where": live.database,
                 "tables": {each.title: each.rows for each in replaced.tables},
                 "made": [".".join(name) for name in replaced.made],
             }
-        landed = databases.load(proven, live, expected, at=at)
+        landed = _placed(going, proven, live, expected)
         swapped = databases.in_place(live, landed, at=at)
         return {"where": swapped.live, "before": swapped.before, "rows": expected.rows}
     if names:
         scratch.keep_only(proven, names)
         expected = proven.manifest(schema=expected.schema)
-    landed = databases.load(proven, live, expected, at=at)
+    landed = _placed(going, proven, live, expected)
     name = databases.aside(live, landed, at=at)
     return {"where": name, "rows": expected.rows, "tables": len(expected.tables)}
+
+
+def _placed(going: Going, proven: Scratch, live: Login, expected: Manifest) -> databases.Landed:
+    """Beside the live one, with everything ready for the last step; else nothing is left."""
+    going.enter(Phase.PLACING)
+    landed = databases.load(proven, live, expected, at=going.moment(), stop=going.stop)
+    try:
+        going.past_return()
+    except BaseException:
+        databases.discard(live, landed)
+        raise
+    return landed
 
 
 def _write(going: Going, chosen: Chosen) -> dict[str, Any]:
@@ -158,7 +179,7 @@ def _write(going: Going, chosen: Chosen) -> dict[str, Any]:
         try:
             with os.fdopen(os.dup(descriptor), "rb") as written:
                 fetching.dump(_origin(going, chosen), descriptor)
-                going.note(phase="landing")
+                going.past_return()
                 os.link(
                     *(begun, file.name), src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False
                 )
@@ -207,7 +228,7 @@ def _require_same(folder: int, file: Path, written: os.stat_result) -> None:
 def _recover_file(going: Going) -> dict[str, Any] | None:
     """A whole file has its name already; a part of one has another, and is written anew."""
     file = _file(going)
-    if going.row.phase != "landing" or not os.path.lexists(file):
+    if going.row.phase not in FINAL or not os.path.lexists(file):
         return None
     with _folder(file.parent) as folder:
         with suppress(FileNotFoundError):
@@ -245,7 +266,9 @@ def _preview(going: Going, source: Postgres, live: Login, expected: Manifest) ->
     chosen = {_name(table) for table in going.row.tables}
     if going.row.destination is not Destination.IN_PLACE:
         wanted = manifest.of_tables(expected, chosen) if chosen else expected
-        return {"dry_run": True, "rows": wanted.rows, "tables": len(wanted.tables)}
+        nothing = replace(expected, tables=())  # beside the live data, all of it is new
+        each = [_change(table) for table in preview.of_tables(nothing, wanted)[:MOST_NAMED]]
+        return {"dry_run": True, "rows": wanted.rows, "tables": len(wanted.tables), "each": each}
     try:
         now = databases.look(live, schema=source.schema)
     except NoSuchDatabase:
@@ -257,16 +280,18 @@ def _preview(going: Going, source: Postgres, live: Login, expected: Manifest) ->
     ]
     return {
         "dry_run": True,
-        "tables": [
-            {
-                "table": f"{each.schema}.{each.name}",
-                "now": each.now,
-                "then": each.then,
-                "change": str(each.change),
-                "redefined": each.redefined,
-            }
-            for each in changes
-        ],
+        "tables": [_change(each) for each in changes[:MOST_NAMED]],
+        "counts": dict(Counter(str(each.change) for each in changes)),
+    }
+
+
+def _change(table: preview.TableChange) -> dict[str, Any]:
+    return {
+        "table": f"{table.schema}.{table.name}",
+        "now": table.now,
+        "then": table.then,
+        "change": str(table.change),
+        "redefined": table.redefined,
     }
 
 

@@ -20,7 +20,8 @@ from restore import folders, tree
 from restore.choosing import Chosen
 from restore.errors import Unsafe
 from restore.folders import Landed, Staging
-from restore.going import Going
+from restore.foreseen import Foreseen
+from restore.going import FINAL, Going, Phase
 from restore.states import Destination
 from restore.targets import require_no_link
 from restore.tree import Cursor, Step, shown
@@ -28,7 +29,6 @@ from strongroom.errors import NotFound
 from strongroom.storage import Act
 
 SECONDS = 24 * 3600.0
-LANDING = "swapping"  # the phase in which the live folder is touched
 
 
 def require(going: Going, folder: Path, chosen: Chosen) -> None:
@@ -78,13 +78,12 @@ def land(going: Going, folder: Path, chosen: Chosen) -> dict[str, Any]:
     target = _target(going, folder)
     if going.row.dry_run:
         return _preview(going, folder, chosen)
-    going.note(phase="fetching")
+    going.enter(Phase.FETCHING)
     staging = folders.prepare(target, token=going.token)
     try:
         report = _fetch(going, chosen, staging)
-        in_place = going.row.destination is Destination.IN_PLACE
-        vetted = folders.vet(staging, keep_known_links=in_place)
-        going.note(phase=LANDING)
+        vetted = folders.vet(staging, keep_known_links=going.in_place)
+        going.past_return()
         landed = _land(going, staging)
     except BaseException:
         folders.discard(staging)
@@ -94,6 +93,8 @@ def land(going: Going, folder: Path, chosen: Chosen) -> dict[str, Any]:
     return _report(landed) | {
         "files": report.files,
         "bytes": report.bytes,
+        "entries": vetted.entries,
+        "left_out_count": len(vetted.left_out),
         "left_out": [f"{each.path}: {each.why}" for each in vetted.left_out[:100]],
     }
 
@@ -113,7 +114,7 @@ def recover(going: Going, folder: Path) -> dict[str, Any] | None:
 
 def _landed(going: Going, target: Path) -> Landed | None:
     """By the names that this restore gives."""
-    if going.row.phase != LANDING:
+    if going.row.phase not in FINAL:
         return None
     stamp = f"{going.moment():%Y%m%d_%H%M%S}"
     match going.row.destination:
@@ -141,7 +142,13 @@ def _fetch(going: Going, chosen: Chosen, staging: Staging) -> RestoreReport:
         include=tuple(going.row.paths),
         descriptors=(staging.descriptor,),
     )
-    return commands.restore(chosen.site.restic(Act.READ), _here(going, chosen), order)
+    tell = going.teller(None)
+    return commands.restore(
+        chosen.site.restic(Act.READ),
+        _here(going, chosen),
+        order,
+        progress=lambda seen: tell(seen.bytes, seen.total_bytes),
+    )
 
 
 def _land(going: Going, staging: Staging) -> Landed:
@@ -184,25 +191,32 @@ def _without_empty(landed: Landed) -> Landed:
 
 
 def _preview(going: Going, folder: Path, chosen: Chosen) -> dict[str, Any]:
-    in_place = going.row.destination is Destination.IN_PLACE
-    with _live(folder if in_place else None) as live:
+    seen = Foreseen()
+    with _live(folder if going.in_place else None) as live:
         nowhere = going.runtime.folder("scratch") / f"preview-{going.token}"  # and never made
         order = RestoreOrder(
             snapshot=chosen.restic_id,
             target=nowhere if live is None else walk.by_descriptor(live),
             include=tuple(going.row.paths),
             dry_run=True,
+            listed=True,
             descriptors=() if live is None else (live,),
         )
-        report = commands.restore(chosen.site.restic(Act.READ), _here(going, chosen), order)
-        whole = live is not None and not going.row.paths
-        deleted = _count_new(going, live, chosen) if live is not None and whole else 0
+        here = _here(going, chosen)
+        report = commands.restore(chosen.site.restic(Act.READ), here, order, each=seen.item)
+        if live is not None:
+            _see_live(going, live, seen)
     return {
         "dry_run": True,
-        "would_restore": report.restored,
-        "unchanged": report.skipped,
-        "would_delete": deleted,
+        "would_restore": seen.counts["new"] + seen.counts["changed"],
+        "would_appear": seen.counts["new"],
+        "would_change": seen.counts["changed"],
+        "unchanged": seen.items - seen.counts["new"] - seen.counts["changed"],
+        "would_delete": seen.counts["deleted"],
         "bytes": report.bytes_restored,
+        "total_bytes": seen.bytes,
+        "items": seen.items,
+        "named": seen.named,
     }
 
 
@@ -225,22 +239,17 @@ def _live(folder: Path | None) -> Iterator[int | None]:
             os.close(descriptor)
 
 
-def _count_new(going: Going, live: int, chosen: Chosen) -> int:
-    """Of the live folder, what the point has not. restic counts it by a path only, not by an open
-    folder."""
-    known: set[int] = set()  # hashes: a point may have millions of paths
-
-    def keep(entry: Entry) -> None:
-        known.add(hash(entry.path))
-
-    commands.ls(chosen.site.restic(Act.READ), _here(going, chosen), chosen.restic_id, keep)
+def _see_live(going: Going, live: int, seen: Foreseen) -> None:
+    """What is there now. restic says what would be deleted by a path only, not by an open folder."""
+    within = [path.rstrip("/") for path in going.row.paths]
     cursor = Cursor(live)
     try:
-        return sum(
-            hash(_as_listed(entry.path)) not in known
-            for entry in tree.walk(cursor)
-            if entry.step is not Step.LEAVE
-        )
+        for entry in tree.walk(cursor):
+            if entry.step is Step.LEAVE:
+                continue
+            path = _as_listed(entry.path)
+            goes = not within or any(path.startswith(f"{each}/") for each in within)
+            seen.live(path, goes=goes)
     finally:
         cursor.close()
 
@@ -251,7 +260,7 @@ def _as_listed(path: str) -> str:
 
 
 def _here(going: Going, chosen: Chosen) -> Surroundings:
-    return watching.surroundings(chosen.site, seconds=SECONDS, stop=going.held.lost)
+    return watching.surroundings(chosen.site, seconds=SECONDS, stop=going.stop)
 
 
 def _report(landed: Landed) -> dict[str, Any]:

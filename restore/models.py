@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from restore.states import DRILL_STEPS, RESTORE_STEPS, Destination, DrillState, RestoreState
@@ -15,7 +15,11 @@ from strongroom.lifecycle import Work
 
 
 class Restore(OfTenant, Work, Base):
-    """One source of one point brought back, or some of its paths or tables."""
+    """One source of one point brought back, or some of its paths or tables.
+
+    With `dry_run` it is a plan: it says what it would do, and changes nothing. The restore that
+    somebody confirmed cites it, and there is one at most.
+    """
 
     __tablename__ = "restores"
     __constraints__ = (
@@ -23,6 +27,9 @@ class Restore(OfTenant, Work, Base):
         refers("source_id", "sources"),
         refers("safety_run_id", "backup_runs"),
         refers("undoes_id", "restores"),
+        refers("plan_id", "restores"),
+        UniqueConstraint("tenant_id", "plan_id"),
+        Index(None, "tenant_id", "source_id"),
         Index("ix_restores_due", "due_at", postgresql_where="state in ('waiting', 'running')"),
     )
     STEPS = RESTORE_STEPS
@@ -41,10 +48,17 @@ class Restore(OfTenant, Work, Base):
     asked_by: Mapped[str]
     asked_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
-    phase: Mapped[str | None]  # what is going on: "safety-point", "fetching", "loading", "swapping"
+    phase: Mapped[str | None]  # how far it is: restore.going says which there are
     region: Mapped[str | None]  # where the data came from
     safety_run_id: Mapped[uuid.UUID | None]
     undoes_id: Mapped[uuid.UUID | None]
+    plan_id: Mapped[uuid.UUID | None]
+    reason: Mapped[str | None]  # why, in the words of who asked
+    decided_by: Mapped[str | None]  # the second person, where the plan wants one
+    decided_at: Mapped[datetime | None]
+    cancel_asked_by: Mapped[str | None]  # while it ran
+    cancel_asked_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any] | None]  # restore.progress.Told
     report: Mapped[dict[str, Any] | None]  # what was restored, and where it lies
 
 

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backup.models import AllowedPlace, Point, PointSource, Source
+from backup import wanted
+from backup.models import AllowedPlace, PointSource, Source
 from backup.sources import kinds, manifest
 from backup.sources.allowance import resolved
 from backup.sources.directory import Directory
 from backup.states import PlaceKind
+from restore import approvals, undoing
+from restore.going import FINAL
 from restore.models import Restore
 from restore.states import Destination, RestoreState
+from restore.wishes import Wish
 from strongroom.actors import Actor
 from strongroom.errors import BadValue, NotFound, Refused
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, advance, record
 
-
-@dataclass(frozen=True)
-class Wish:
-    """What somebody wants back."""
-
-    point: UUID
-    source: UUID
-    destination: Destination
-    target: Path | None = None  # for Destination.FOLDER
-    paths: tuple[str, ...] = ()  # of a folder; empty: everything
-    tables: tuple[str, ...] = ()  # "schema.table" of a database; empty: everything
-    dry_run: bool = False
-    undoes: UUID | None = None
+OPEN = (RestoreState.ASKED, RestoreState.WAITING, RestoreState.RUNNING)
+WANTED = timedelta(days=1)  # for so long a restore keeps its point from being removed
+REASON_MOST = 500  # signs
 
 
 def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) -> Restore:
-    """Queue a restore. Raises BadValue or NotFound for what makes no sense."""
+    """Queue a restore, or put it before a second person where the plan wants one.
+
+    Raises BadValue or NotFound for what makes no sense, PointGone or PointGoing for a point that
+    retention has let go.
+    """
     source = session.get(Source, wish.source)
     if source is None:
         raise NotFound("There is no such source.")
@@ -59,6 +56,11 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
             code="nothing-stored",
         )
     _require_tables(stored, wish)
+    state = RestoreState.WAITING
+    if approvals.needed(session, wish, stored):
+        state = RestoreState.ASKED
+    waits = approvals.LASTS if state is RestoreState.ASKED else timedelta(0)
+    wanted.want(session, stored, until=at + waits + WANTED)
     row = Restore(
         id=new_id(),
         tenant_id=tenant,
@@ -69,11 +71,13 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
         paths=["/" + "/".join(Path(path).parts[1:]) for path in wish.paths],
         tables=list(wish.tables),
         dry_run=wish.dry_run,
-        state=RestoreState.WAITING,
+        state=state,
         asked_by=str(by),
         asked_at=at,
         due_at=at,
         undoes_id=wish.undoes,
+        plan_id=wish.plan,
+        reason=_plain_reason(wish.reason),
     )
     session.add(row)
     record(session, row, old="", move=Move(by=by, at=at, reason=Reason("restore-asked")))
@@ -83,38 +87,55 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
 def undo(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:
     """Bring back exactly the state before a restore in place: itself a restore in place.
 
-    Raises Refused for a restore that replaced nothing or did not end well.
+    Raises Refused for a restore that replaced nothing, did not end well, or lies too far back.
     """
-    done = session.get(Restore, restore_id)
-    if done is None:
-        raise NotFound(f"There is no restore {restore_id}. `strongroom restores list` shows all.")
-    if done.destination is not Destination.IN_PLACE or done.dry_run:
-        raise Refused("That restore replaced nothing, so there is nothing to undo.")
-    if done.state is not RestoreState.DONE or done.safety_run_id is None:
-        raise Refused(
-            f"That restore is {done.state} and has no safety point, so it cannot be undone."
-        )
-    safety = session.get_one(Point, done.safety_run_id)
-    wish = Wish(
-        point=safety.id,
-        source=done.source_id,
-        destination=Destination.IN_PLACE,
-        undoes=done.id,
-    )
-    return ask(session, done.tenant_id, wish, by=by, at=at)
+    done = found(session, restore_id)
+    return ask(session, done.tenant_id, undoing.wish_of(session, done, now=at), by=by, at=at)
 
 
 def cancel(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:
-    """Take back a restore that has not begun. Raises Refused for one that has."""
-    row = session.get(Restore, restore_id)
+    """Take back a restore: at once if it has not begun, else its worker ends it and clears away.
+
+    Raises Refused for one that has ended, or whose last step has begun.
+    """
+    row = found(session, restore_id, lock=True)
+    begun = row.state is RestoreState.RUNNING or row.phase is not None
+    if row.state in OPEN and not begun:
+        values = {"ended_at": at}
+        move = Move(by=by, at=at, reason=Reason("restore-cancelled"), values=values)
+        advance(session, row, RestoreState.CANCELLED, move)
+        return row
+    if row.state not in OPEN:
+        raise Refused(f"That restore is {row.state}, so there is nothing to cancel.", code="ended")
+    if row.phase in FINAL:
+        raise Refused(
+            "The restored data are taking their place at this moment; it is too late to cancel. "
+            "What was replaced is kept, and can be brought back.",
+            code="too-late",
+        )
+    if row.cancel_asked_at is None:
+        row.cancel_asked_at, row.cancel_asked_by = at, str(by)
+        if row.state is RestoreState.WAITING:
+            row.due_at, row.nudged_at = at, None
+        reason = Reason("restore-cancel-asked")
+        record(session, row, old=row.state, move=Move(by=by, at=at, reason=reason))
+    return row
+
+
+def found(session: Session, restore_id: UUID, *, lock: bool = False) -> Restore:
+    """Raises NotFound, also for another tenant's."""
+    row = session.get(Restore, restore_id, with_for_update=lock, populate_existing=lock)
     if row is None:
         raise NotFound(f"There is no restore {restore_id}. `strongroom restores list` shows all.")
-    if row.state is not RestoreState.WAITING:
-        raise Refused(f"That restore is {row.state}; only one that waits can be cancelled.")
-    values = {"ended_at": at}
-    move = Move(by=by, at=at, reason=Reason("restore-cancelled"), values=values)
-    advance(session, row, RestoreState.CANCELLED, move)
     return row
+
+
+def _plain_reason(text: str | None) -> str | None:
+    """One line that plays no tricks; None for nothing. Raises BadValue for a novel."""
+    words = "".join(sign if sign.isprintable() else " " for sign in text or "").strip()
+    if len(words) > REASON_MOST:
+        raise BadValue(f"A reason has at most {REASON_MOST} characters.", code="reason-too-long")
+    return words or None
 
 
 def _require_tables(stored: PointSource, wish: Wish) -> None:
@@ -159,6 +180,8 @@ def _check(source: Source, wish: Wish) -> None:
             "Into a folder goes the whole dump, from which `pg_restore --table` takes what is "
             "wanted. Or restore the tables aside."
         )
+    if any("\0" in name for name in (*wish.paths, *wish.tables)):
+        raise BadValue("No name has a zero byte in it. Choose from what the point shows.")
     for table in wish.tables:
         if table.count(".") != 1:
             raise BadValue(f"{table!r} is no table. Write SCHEMA.TABLE, like public.invoices.")

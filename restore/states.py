@@ -8,15 +8,20 @@ import enum
 class RestoreState(enum.StrEnum):
     """From being asked for to lying where it was wanted."""
 
+    ASKED = "asked"  # a second person has to allow it
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"  # nothing of the live data was changed, unless the failure says so
+    DECLINED = "declined"  # the second person said no
     CANCELLED = "cancelled"
     QUARANTINED = "quarantined"
 
 
 RESTORE_STEPS = {
+    RestoreState.ASKED: frozenset(
+        {RestoreState.WAITING, RestoreState.DECLINED, RestoreState.CANCELLED}
+    ),
     RestoreState.WAITING: frozenset({RestoreState.RUNNING, RestoreState.CANCELLED}),
     RestoreState.RUNNING: frozenset(
         {
@@ -29,6 +34,7 @@ RESTORE_STEPS = {
     ),
     RestoreState.DONE: frozenset[RestoreState](),
     RestoreState.FAILED: frozenset[RestoreState](),
+    RestoreState.DECLINED: frozenset[RestoreState](),
     RestoreState.CANCELLED: frozenset[RestoreState](),
     RestoreState.QUARANTINED: frozenset({RestoreState.WAITING, RestoreState.FAILED}),
 }

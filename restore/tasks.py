@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from restore import drills, restoring, turns
+from restore import approvals, drills, restoring, turns
 from restore.delivery import ending, making
 from restore.delivery.models import Delivery
 from restore.delivery.states import DeliveryState
@@ -53,4 +53,4 @@ DUES = (
     Due(Delivery, PASSING, "restore.end_delivery", Queue.RESTORE, leased=False),
     Due(Drill, (DrillState.WAITING,), "restore.drill", Queue.VERIFY),
 )
-PLANNERS: tuple[Planner, ...] = (turns.plan_drills,)
+PLANNERS: tuple[Planner, ...] = (turns.plan_drills, approvals.lapse)

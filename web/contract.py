@@ -31,8 +31,8 @@ TENANT = (
 )
 SOURCE = ("id", "name", "kind", "options", "added_at")
 RESTORE = (
-    *("restore", "state", "phase", "to", "dry_run", "asked_at", "region", "report", "failure"),
-    "safety_point",
+    *("restore", "state", "phase", "to", "dry_run", "asked_by", "asked_at", "decided_by", "reason"),
+    *("progress", "region", "report", "failure", "safety_point"),
 )
 DRILL = (
     *("drill", "region", "level", "state", "asked_at", "ended_at", "seconds"),
@@ -142,8 +142,17 @@ ANSWERS: Mapping[str, Answer] = {
     "region undelete": Answer(
         ("region", "dry_run", "tenants"), codes={3: "something is missing, or not proven yet"}
     ),
-    "restore": Answer(RESTORE, codes={1: "it failed", 4: "a guard or a missing right forbids it"}),
-    "restores cancel": Answer(RESTORE),
+    "restore": Answer(
+        RESTORE,
+        codes={
+            1: "it failed",
+            3: "it waits for a second person",
+            4: "a guard or a missing right forbids it",
+        },
+    ),
+    "restores approve": Answer(RESTORE, codes={4: "it is one's own, or waits for nobody"}),
+    "restores cancel": Answer(RESTORE, codes={4: "it has ended, or its last step has begun"}),
+    "restores decline": Answer(RESTORE, codes={4: "it is one's own, or waits for nobody"}),
     "restores list": many(*RESTORE, "tenant", "source", "point"),
     "retention preview": many("number", "date", "outcome", "goes", "reasons", "expires"),
     "schedule": Answer(("tenant", "zone", "next", "last")),
@@ -163,7 +172,10 @@ ANSWERS: Mapping[str, Answer] = {
         codes={4: "a point would go; the message and `params` name it"},
     ),
     "tenant show": Answer((*TENANT, "policy", "sources")),
-    "undo": Answer(RESTORE, codes={1: "it failed", 4: "it was undone, or nothing was replaced"}),
+    "undo": Answer(
+        RESTORE,
+        codes={1: "it failed", 4: "nothing was replaced, it was undone, or is too long ago"},
+    ),
     "up": Answer(("home", "web", "sign_in")),
     "verify": many(
         *("region", "level", "state", "seconds", "bytes", "found"),

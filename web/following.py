@@ -298,4 +298,4 @@ def _is_settled(row: Drill) -> bool:
     return row.ended_at is not None or put_off or row.state is DrillState.QUARANTINED
 
 
-RESTORE_STUCK = (RestoreState.QUARANTINED,)
+RESTORE_STUCK = (RestoreState.QUARANTINED, RestoreState.ASKED)

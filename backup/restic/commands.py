@@ -26,6 +26,7 @@ from backup.restic.outputs import (
     KeyInfo,
     PackUse,
     Progress,
+    Restored,
     RestoreReport,
     Snapshot,
     Stats,
@@ -204,8 +205,11 @@ def restore(
     order: RestoreOrder,
     *,
     progress: Callable[[Progress], None] | None = None,
+    each: Callable[[Restored], None] | None = None,
 ) -> RestoreReport:
     """Write files below the order's target. After any exception, release nothing of them.
+
+    `each` is told of every item by an order that is `listed`.
 
     Raises NothingMatched when paths were named and none is there. As root restic recreates owners,
     setuid bits and devices: run it as an account without rights, in a folder made for it.
@@ -223,7 +227,7 @@ def restore(
             reads=places if order.dry_run else (),
             writes=() if order.dry_run else places,
         )
-        summary, _ = _summarised(call, here, progress)
+        summary, _ = _summarised(call, here, progress, each)
     report = outputs.restore_report(summary)
     if order.include and report.files == 0 and report.restored == 0:
         raise errors.NothingMatched(
@@ -368,7 +372,10 @@ def _copy_of(names: frozenset[str], there: Sequence[Snapshot]) -> Snapshot | Non
 
 
 def _summarised(
-    call: Call, here: Surroundings, progress: Callable[[Progress], None] | None
+    call: Call,
+    here: Surroundings,
+    progress: Callable[[Progress], None] | None,
+    each: Callable[[Restored], None] | None = None,
 ) -> tuple[calls.Message, Answer]:
     messages: list[calls.Message] = []
 
@@ -379,6 +386,9 @@ def _summarised(
         seen = outputs.progress(message)
         if seen is not None and progress is not None:
             progress(seen)
+        item = outputs.restored(message) if each is not None else None
+        if item is not None and each is not None:
+            each(item)
         if message.get("message_type") == "summary":
             messages.append(message)
 

@@ -73,6 +73,7 @@ class RestoreOrder:
     overwrite: Overwrite = Overwrite.ALWAYS
     delete: bool = False  # remove what the snapshot does not have
     dry_run: bool = False
+    listed: bool = False  # restic names every item, and what it does with it
     descriptors: tuple[int, ...] = ()  # that a target below /proc/self/fd speaks of
 
 
@@ -164,8 +165,9 @@ def restore(order: RestoreOrder, *, include_file: Path | None, watched: bool) ->
     flags += [f"--overwrite={order.overwrite}"]
     flags += ["--delete"] if order.delete else []
     flags += ["--dry-run"] if order.dry_run else []
+    flags += ["--verbose=2"] if order.listed else []
     flags += _patterns("include", includes(order), include_file)
-    flags += [] if watched else ["--quiet"]
+    flags += [] if watched or order.listed else ["--quiet"]
     [snapshot] = full_ids([order.snapshot])
     return [*flags, "--", f"{snapshot}:{order.subfolder}"]
 

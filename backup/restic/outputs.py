@@ -81,6 +81,15 @@ class RestoreReport:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """What a restore does with one item, where it is asked to list them."""
+
+    path: str  # as in the snapshot
+    action: str  # restored, updated, unchanged, deleted
+    size: int
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """What a check found."""
 
@@ -262,6 +271,14 @@ def change(message: Message) -> Change | None:
     if message.get("message_type") != "change":
         return None
     return Change(path=message["path"], kind=message.get("modifier", "?"))
+
+
+def restored(message: Message) -> Restored | None:
+    """From a line of a restore that lists; None for any other."""
+    if message.get("message_type") != "verbose_status":
+        return None
+    action = str(message.get("action", ""))
+    return Restored(str(message.get("item", "")), action, _number(message, "size"))
 
 
 def diff_report(message: Message) -> DiffReport:

@@ -81,6 +81,8 @@ def test_a_missing_field_is_refused_by_name(name: str) -> None:
         ("regions", "2", "regions"),
         ("floor", 0, "floor"),
         ("rpo_hours", 26.0, "rpo_hours"),
+        ("approve_restore_bytes", -1, "approve_restore_bytes"),
+        ("approve_restore_bytes", "10 GB", "approve_restore_bytes"),
         ("retention", None, "retention"),
         ("retention", [], "retention"),
         ("retention", {"daily": 7, "max_age_days": 0}, "retention.max_age_days"),
@@ -118,3 +120,10 @@ def test_a_long_value_is_cut_in_the_message() -> None:
     with pytest.raises(BadPolicy) as refusal:
         policy.from_json(written() | {"weekly_on": "x" * 5000})
     assert len(refusal.value.message) < 400
+
+
+def test_above_which_size_two_people_are_asked_may_be_left_out() -> None:
+    assert policy.from_json(written()).approve_restore_bytes is None
+    always = policy.from_json(written() | {"approve_restore_bytes": 0})
+    assert always.approve_restore_bytes == 0
+    assert policy.from_json(always.to_json()) == always

@@ -44,6 +44,7 @@ TABLE = {
     Action.PREVIEW_RESTORE: "++. .....",
     Action.RESTORE_ASIDE: "++. +....",
     Action.RESTORE_IN_PLACE: "ss. s....",
+    Action.APPROVE_RESTORE: "ss. s....",
     Action.CANCEL_RESTORE: "++. +....",
     Action.UNDO_RESTORE: "ss. s....",
     Action.DOWNLOAD: "ss. .....",

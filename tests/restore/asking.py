@@ -11,8 +11,8 @@ from backup import runs
 from backup.models import BackupRun, Point, Source
 from restore import requests, restoring
 from restore.models import Restore
-from restore.requests import Wish
 from restore.states import Destination, RestoreState
+from restore.wishes import Wish
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant

@@ -21,14 +21,15 @@ from restore import (
     landing_databases,
     landing_folders,
     restoring,
+    safety,
     scratch,
 )
 from strongroom import settings
 from web import models, parts
 
 WHERE: dict[str, tuple[Any, str, bool]] = {  # module, function, and whether it dies after it
-    "in the safety point": (restoring.runs, "make", False),
-    "after the safety point": (restoring.runs, "make", True),
+    "in the safety point": (safety.runs, "make", False),
+    "after the safety point": (safety.runs, "make", True),
     "after fetching": (landing_folders.commands, "restore", True),
     "before the exchange": (folders, "_rename", False),
     "right after the exchange": (folders, "_rename", True),

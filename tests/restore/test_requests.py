@@ -6,13 +6,14 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from backup.models import Point, Source
-from restore import requests, restoring
+from restore import approvals, plans, requests, restoring
 from restore.models import Restore
-from restore.requests import Wish
 from restore.states import Destination, RestoreState
 from restore.tasks import DUES
+from restore.wishes import Wish
 from strongroom.db import Role
 from strongroom.dispatch import nudge
 from strongroom.errors import BadValue, NotFound, Refused
@@ -22,8 +23,9 @@ from strongroom.runtime import Runtime
 from strongroom.worker import Queue
 from tenants.models import Tenant
 from tests import cast
+from tests.backup.vaults import set_policy
 from tests.cast import ADA, rows_of
-from tests.restore.asking import ask, current, stored
+from tests.restore.asking import ask, current, give_back, stored
 
 
 @pytest.fixture
@@ -149,3 +151,86 @@ def test_what_replaced_nothing_cannot_be_undone(
             runtime.database.session(Role.OPERATOR, tenant=row.tenant_id) as session,
         ):
             requests.undo(session, row.id, by=ADA, at=runtime.now())
+
+
+def undo(runtime: Runtime, row: Restore) -> Restore:
+    with runtime.database.session(Role.OPERATOR, tenant=row.tenant_id) as session:
+        return requests.undo(session, row.id, by=ADA, at=runtime.now())
+
+
+def test_a_restore_is_undone_within_seven_days_and_not_later(
+    runtime: Runtime, point: Point, source: Source, clock: cast.FakeClock
+) -> None:
+    row = give_back(runtime, point, source)
+    clock.forward(days=7, seconds=1)
+
+    with pytest.raises(Refused) as caught:
+        undo(runtime, row)
+
+    assert caught.value.code == "undo-over"
+
+
+def test_a_restore_is_undone_once(runtime: Runtime, point: Point, source: Source) -> None:
+    row = give_back(runtime, point, source)
+    undo(runtime, row)
+
+    with pytest.raises(Refused) as caught:
+        undo(runtime, row)
+
+    assert caught.value.code == "already-undone"
+
+
+def test_an_undo_that_was_cancelled_can_be_asked_for_again(
+    runtime: Runtime, point: Point, source: Source
+) -> None:
+    row = give_back(runtime, point, source)
+    undoing = undo(runtime, row)
+    with runtime.database.session(Role.OPERATOR, tenant=row.tenant_id) as session:
+        requests.cancel(session, undoing.id, by=ADA, at=runtime.now())
+
+    assert undo(runtime, row).id != undoing.id
+
+
+def test_what_nobody_allows_within_a_day_lapses(
+    runtime: Runtime, acme: Tenant, point: Point, source: Source, clock: cast.FakeClock
+) -> None:
+    set_policy(runtime, acme, last=5, approve_restore_bytes=0)
+    row = ask(runtime, point, source)
+    assert row.state is RestoreState.ASKED
+    with runtime.database.session(Role.DISPATCHER) as session:
+        assert approvals.lapse(session, runtime.now()) == 0
+
+    clock.forward(days=1, seconds=1)
+    with (
+        pytest.raises(Refused, match="within a day"),
+        runtime.database.session(Role.OPERATOR, tenant=acme.id) as session,
+    ):
+        approvals.approve(session, row.id, by=cast.BEN, at=runtime.now())
+    with runtime.database.session(Role.DISPATCHER) as session:
+        assert approvals.lapse(session, runtime.now()) == 1
+
+    assert current(runtime, row).state is RestoreState.CANCELLED
+
+
+def test_the_database_itself_knows_of_one_restore_for_each_plan(
+    runtime: Runtime, point: Point, source: Source
+) -> None:
+    plan = give_back(runtime, point, source, Destination.ASIDE, dry_run=True)
+    ask(runtime, point, source, Destination.ASIDE, plan=plan.id)
+
+    with pytest.raises(IntegrityError, match="uq_restores_tenant_id_plan_id"):
+        ask(runtime, point, source, Destination.ASIDE, plan=plan.id)
+
+
+def test_nobody_piles_up_plans(runtime: Runtime, point: Point, source: Source) -> None:
+    wish = Wish(point.id, source.id, Destination.ASIDE)
+
+    def make() -> Restore:
+        with runtime.database.session(Role.OPERATOR, tenant=point.tenant_id) as session:
+            return plans.make(session, point.tenant_id, wish, by=ADA, at=runtime.now())
+
+    for _ in range(plans.MOST_WAITING):
+        make()
+    with pytest.raises(Refused) as caught:
+        make()
+    assert caught.value.code == "too-many-plans"

@@ -17,6 +17,7 @@ from backup.models import Point, Source
 from backup.sources import manifest
 from backup.sources.manifest import Manifest
 from restore import databases
+from restore.going import Going
 from restore.states import Destination
 from strongroom.errors import BadValue, NotFound
 from strongroom.runtime import Runtime
@@ -107,6 +108,24 @@ def test_in_place_brings_back_every_row_and_undo_takes_it_back(shop: Shop) -> No
     take_back(shop.runtime, row)
     assert same(damaged, shop.state())
     assert not list(shop.runtime.folder("clusters").glob("scratch-*"))
+
+
+def test_the_bytes_that_come_are_counted_on_their_way(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    real = Going.note
+
+    def note(going: Going, **values: Any) -> None:
+        told.append(values.get("progress") or {})
+        real(going, **values)
+
+    monkeypatch.setattr(Going, "note", note)
+    row = give_back(shop.runtime, shop.point, shop.source, Destination.ASIDE)
+
+    [first, *_] = [each for each in told if each]
+    assert 0 < first["bytes"] <= first["total"] == report(row)["bytes"]
+    assert row.progress is None
 
 
 def test_aside_is_a_new_database_and_the_live_one_is_not_touched(shop: Shop) -> None:

@@ -225,6 +225,19 @@ def test_a_dry_run_in_place_changes_nothing_and_counts_right(office: Office) -> 
     assert safety_runs(office.runtime, office.tenant) == []
 
 
+def test_a_dry_run_of_a_chosen_folder_says_what_goes_out_of_it_and_no_more(office: Office) -> None:
+    """What was written since into a folder that is replaced goes with it."""
+    office.damage()
+    (office.folder / "elsewhere.txt").write_text("stays")
+
+    row = give_back(office.runtime, office.point, office.source, paths=("/letters",), dry_run=True)
+
+    seen = report(row)
+    assert (seen["would_appear"], seen["would_delete"]) == (1, 1)
+    assert seen["named"]["new"] == ["/letters/0.txt"]
+    assert seen["named"]["deleted"] == ["/letters/new.txt"]
+
+
 def test_a_dry_run_aside_counts_everything_and_leaves_nothing(office: Office) -> None:
     before = faces(office.folder.parent)
     content = sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import signal
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from backup import runs
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from tests import cast
+from tests.backup.vaults import set_policy
 from tests.platform.stack_cast import until
 from tests.web.command_line import Desk, run, sit_down
 from web.cli import main
@@ -275,5 +277,26 @@ def test_a_restore_that_waits_is_cancelled(desk: Desk, folder: Path) -> None:
 
     [row] = desk.json("restores", "list")
     assert desk.json("restores", "cancel", row["restore"])["state"] == "cancelled"
-    assert desk.refused("restores", "cancel", row["restore"]) == (4, "refused")
-    assert desk.refused("undo", row["restore"]) == (4, "refused")
+    assert desk.refused("restores", "cancel", row["restore"]) == (4, "ended")
+    assert desk.refused("undo", row["restore"]) == (4, "not-undoable")
+
+
+def test_a_large_restore_in_place_is_allowed_by_somebody_else(
+    desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acme = cast.add_tenant(desk.runtime, cast.ACME)
+    cast.add_folder(desk.runtime, acme, folder)
+    cast.back_up(desk.runtime, acme)
+    set_policy(desk.runtime, acme, last=5, approve_restore_bytes=1)
+    words = ["--point", "1", "--source", "files", "--to", "in-place", "--reason", "month end"]
+    monkeypatch.setattr(getpass, "getuser", lambda: "ada")
+    assert desk("restore", "acme", *words).code == 3
+
+    [row] = desk.json("restores", "list")
+    assert (row["state"], row["reason"]) == ("asked", "month end")
+    assert desk.refused("restores", "approve", row["restore"]) == (4, "own-restore")
+    monkeypatch.setattr(getpass, "getuser", lambda: "ben")
+    allowed = desk.json("restores", "approve", row["restore"])
+
+    assert (allowed["state"], allowed["decided_by"]) == ("waiting", "operator:ben")
+    assert desk.refused("restores", "decline", row["restore"]) == (4, "not-asked")

@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from backup.models import Point, Source
 from backup.states import Outcome
-from restore import requests
+from restore import approvals, requests
 from restore.models import Restore
-from restore.requests import Wish
 from restore.states import Destination, RestoreState
+from restore.wishes import Wish
 from strongroom.db import Role
-from strongroom.errors import BadValue, NotFound, StrongroomError
+from strongroom.errors import BadValue, Incomplete, NotFound, StrongroomError
 from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
 from tenants import onboarding
@@ -35,12 +35,14 @@ from web.session import common, connect, me
 @click.option("--table", "tables", multiple=True, help="Only SCHEMA.TABLE; may be given again.")
 @click.option("--to", required=True, help="aside, in-place, or a folder (from / on).")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--reason", help="Why; it goes on record.")
 @click.option("--timeout", type=float, default=24 * 3600, help="Seconds to wait for the end.")
 @common
 def restore(slug: str, home: Path | None, as_json: bool, **given: Any) -> None:
     """Bring a source back: beside the live data, in its place, or into a folder.
 
-    In place takes a safety point first; `strongroom undo` brings back the state before.
+    In place takes a safety point first; `strongroom undo` brings back the state before. Where the
+    plan wants a second person for so large a restore, it waits for `strongroom restores approve`.
 
     Example: strongroom restore acme --point latest --source erp --table public.invoices --to aside
     """
@@ -61,6 +63,7 @@ def restore(slug: str, home: Path | None, as_json: bool, **given: Any) -> None:
             paths=given["paths"],
             tables=given["tables"],
             dry_run=given["dry_run"],
+            reason=given["reason"],
         )
         row = requests.ask(session, tenant.id, wish, by=by, at=platform.now())
     screen.say(f"Restoring {given['source']} of {slug} from point {point.number} …")
@@ -139,7 +142,7 @@ def list_(slug: str | None, home: Path | None, as_json: bool) -> None:
 @click.argument("restore_id", metavar="RESTORE", type=click.UUID)
 @common
 def cancel(restore_id: UUID, home: Path | None, as_json: bool) -> None:
-    """Take back a restore that has not begun.
+    """Take back a restore; one that runs ends within seconds, and clears away what it brought.
 
     Example: strongroom restores cancel 0199…
     """
@@ -147,7 +150,42 @@ def cancel(restore_id: UUID, home: Path | None, as_json: bool) -> None:
     tenant_id = _restore_of(platform, restore_id).tenant_id
     with platform.database.session(Role.OPERATOR, tenant=tenant_id) as session:
         row = requests.cancel(session, restore_id, by=me(), at=platform.now())
-    Screen(as_json).give(_document(row), text=f"Restore {row.id} was cancelled.")
+    ended = row.state is RestoreState.CANCELLED
+    said = "was cancelled" if ended else "is being cancelled"
+    Screen(as_json).give(_document(row), text=f"Restore {row.id} {said}.")
+
+
+@restores.command()
+@click.argument("restore_id", metavar="RESTORE", type=click.UUID)
+@common
+def approve(restore_id: UUID, home: Path | None, as_json: bool) -> None:
+    """Allow a large restore in place that somebody else asked for.
+
+    Example: strongroom restores approve 0199…
+    """
+    _decide(approvals.approve, restore_id, home, as_json)
+
+
+@restores.command()
+@click.argument("restore_id", metavar="RESTORE", type=click.UUID)
+@common
+def decline(restore_id: UUID, home: Path | None, as_json: bool) -> None:
+    """Refuse a large restore in place that somebody else asked for.
+
+    Example: strongroom restores decline 0199…
+    """
+    _decide(approvals.decline, restore_id, home, as_json)
+
+
+def _decide(how: Any, restore_id: UUID, home: Path | None, as_json: bool) -> None:
+    """People allow, and never who merely has the local socket (decision 21)."""
+    platform = connect(home)
+    tenant_id = _restore_of(platform, restore_id).tenant_id
+    by = acting(platform, Action.APPROVE_RESTORE, tenant=tenant_id)
+    with platform.database.session(Role.OPERATOR, tenant=tenant_id) as session:
+        row = how(session, restore_id, by=by, at=platform.now())
+    said = "was refused" if row.state is RestoreState.DECLINED else "was allowed, and begins"
+    Screen(as_json).give(_document(row), text=f"Restore {row.id} {said}.")
 
 
 def _destination(text: str) -> tuple[Destination, Path | None]:
@@ -210,6 +248,13 @@ def _show(row: Restore, screen: Screen) -> None:
         if row.destination is Destination.IN_PLACE and row.safety_run_id and not row.dry_run:
             screen.say(f"To bring back the state before: strongroom undo {row.id}")
         return
+    if row.state is RestoreState.ASKED:
+        raise Incomplete(
+            "So large a restore in place waits until somebody else has allowed it, on its page or with "
+            f"`strongroom restores approve {row.id}`. Nothing has been changed.",
+            code="second-person-wanted",
+            restore=str(row.id),
+        )
     raise _failed(row)
 
 
@@ -242,7 +287,11 @@ def _document(row: Restore) -> dict[str, Any]:
         "phase": row.phase,
         "to": row.target or str(row.destination),
         "dry_run": row.dry_run,
+        "asked_by": row.asked_by,
         "asked_at": when(row.asked_at),
+        "decided_by": row.decided_by,
+        "reason": row.reason,
+        "progress": row.progress,
         "region": row.region,
         "report": row.report,
         "failure": row.failure,

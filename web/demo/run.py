@@ -14,8 +14,8 @@ from backup.planning import Order
 from backup.states import Trigger
 from restore import requests
 from restore.models import Restore
-from restore.requests import Wish
 from restore.states import Destination, RestoreState
+from restore.wishes import Wish
 from strongroom import program
 from strongroom.db import Role
 from strongroom.errors import Refused, StrongroomError

@@ -13,6 +13,6 @@ def add(tenant: Blueprint, runtime: Runtime) -> None:
     """Views of the tenant's blueprint."""
 
     @tenant.get("/points/<int:number>")
-    @scope.tenant(Action.BROWSE)
+    @scope.tenant(Action.SEE_STATUS)
     def point(slug: str, number: int) -> str:
         abort(404)

@@ -12,6 +12,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from web.health import Attention, Trouble
+from web.pages import restore_words
 from web.pages.findings import FINDINGS
 from web.pages.formats import ltr
 from web.pages.language import gettext, ngettext
@@ -179,6 +180,7 @@ KEPT_BY: Mapping[str, str] = {
     "floor": N_("by the floor of verified points"),
     "newest-complete": N_("as the newest complete one"),
     "source-copy": N_("for the newest data of a source"),
+    "being-restored": N_("while somebody restores from it"),
     "pinned": N_("by its pin"),
     "last": N_("as one of the newest"),
     "daily": N_("by the daily count"),
@@ -228,10 +230,12 @@ PHASES: Mapping[str, str] = {
     "copying": N_("copying"),
     "proving": N_("reading back"),
     "running": N_("under way"),
+    "beginning": N_("beginning"),
     "safety-point": N_("making a safety point"),
     "fetching": N_("fetching"),
     "loading": N_("loading"),
     "comparing": N_("comparing"),
+    "placing": N_("putting it beside the live data"),
     "landing": N_("bringing it to its place"),
     "swapping": N_("swapping in"),
 }
@@ -288,11 +292,14 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "phase": PHASES,
     "kind": KINDS,
     "mark": MARKS,
+    **restore_words.TABLES,
 }
 
 
 def register(app: Flask) -> None:
     app.jinja_env.globals.update(said=said, trouble=trouble, remedy=remedy, finding=finding)
+    app.jinja_env.globals["restore_remedy"] = lambda code: restore_words.remedy(code, gettext)
+    app.jinja_env.globals["restore_mark"] = restore_words.MARKS.get
 
 
 def said(table: str, code: str) -> str | Markup:

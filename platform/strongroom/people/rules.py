@@ -62,6 +62,7 @@ class Action(enum.StrEnum):
     PREVIEW_RESTORE = "preview-restore"
     RESTORE_ASIDE = "restore-aside"
     RESTORE_IN_PLACE = "restore-in-place"
+    APPROVE_RESTORE = "approve-restore"  # of somebody else, where the plan wants two people
     CANCEL_RESTORE = "cancel-restore"
     UNDO_RESTORE = "undo-restore"
     DOWNLOAD = "download"  # data leaves the platform
@@ -134,6 +135,7 @@ RULES: Mapping[Action, Rule] = {
     Action.PREVIEW_RESTORE: Rule(ADMINS, grant=READ),
     Action.RESTORE_ASIDE: Rule(ADMINS, OPERATORS, grant=RESTORE),
     Action.RESTORE_IN_PLACE: Rule(ADMINS, OPERATORS, grant=RESTORE, step_up=True),
+    Action.APPROVE_RESTORE: Rule(ADMINS, OPERATORS, step_up=True),
     Action.CANCEL_RESTORE: Rule(ADMINS, OPERATORS, grant=RESTORE),
     Action.UNDO_RESTORE: Rule(ADMINS, OPERATORS, grant=RESTORE, step_up=True),
     Action.DOWNLOAD: Rule(ADMINS, grant=RESTORE, step_up=True),

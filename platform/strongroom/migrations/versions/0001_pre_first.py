@@ -1093,6 +1093,7 @@ def upgrade() -> None:
         sa.Column("added_bytes", sa.BigInteger(), nullable=False),
         sa.Column("entries", sa.Integer(), nullable=False),
         sa.Column("pinned_until", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("wanted_until", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("policy_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("tenant_id", sa.Uuid(), nullable=False),
@@ -1442,10 +1443,12 @@ def upgrade() -> None:
         sa.Column(
             "state",
             sa.Enum(
+                "asked",
                 "waiting",
                 "running",
                 "done",
                 "failed",
+                "declined",
                 "cancelled",
                 "quarantined",
                 name="restorestate",
@@ -1462,6 +1465,15 @@ def upgrade() -> None:
         sa.Column("region", sa.String(), nullable=True),
         sa.Column("safety_run_id", sa.Uuid(), nullable=True),
         sa.Column("undoes_id", sa.Uuid(), nullable=True),
+        sa.Column("plan_id", sa.Uuid(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=True),
+        sa.Column("decided_by", sa.String(), nullable=True),
+        sa.Column("decided_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("cancel_asked_by", sa.String(), nullable=True),
+        sa.Column("cancel_asked_at", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "progress", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
         sa.Column(
             "report", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
@@ -1477,6 +1489,11 @@ def upgrade() -> None:
         sa.Column("fence", sa.Integer(), server_default="0", nullable=False),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.TIMESTAMP(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "plan_id"],
+            ["restores.tenant_id", "restores.id"],
+            name=op.f("fk_restores_tenant_id_plan_id"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "point_id"],
             ["points.tenant_id", "points.id"],
@@ -1500,6 +1517,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_restores_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_restores")),
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_restores_tenant_id_id")),
+        sa.UniqueConstraint("tenant_id", "plan_id", name=op.f("uq_restores_tenant_id_plan_id")),
+    )
+    op.create_index(
+        op.f("ix_restores_tenant_id_source_id"),
+        "restores",
+        ["tenant_id", "source_id"],
+        unique=False,
     )
     op.create_index(
         "ix_restores_due",
@@ -2046,6 +2070,7 @@ KEYS = {"escrow_wraps", "key_records", "secrets"}
 # What the pages write: asked for by a person, taken by a worker.
 ASKED_FOR = {
     "deliveries": "insert, update",
+    "points": "update (wanted_until)",  # and nothing else of them
     "restores": "insert, update",
     "steps": "insert",
 }

@@ -1,0 +1,113 @@
+"""A second person: a restore in place of more than the plan's size waits until somebody else,
+of the tenant or an operator, has allowed it. Nobody allows their own.
+
+An undo asks for none: it brings back what was there, within days, and was allowed on the way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backup import planning, policy, wanted
+from backup.models import PointSource, Snapshot
+from restore.models import Restore
+from restore.states import Destination, RestoreState
+from restore.wishes import Wish
+from strongroom.actors import DISPATCHER, Actor
+from strongroom.errors import NotFound, Refused
+from strongroom.lifecycle import Move, Reason, advance
+
+LASTS = timedelta(days=1)  # then it has to be asked for again
+
+
+class OwnRestore(Refused):
+    """Nobody allows what they asked for themselves."""
+
+    code = "own-restore"
+
+
+def exceeds(size: int, limit: int | None) -> bool:
+    """Whether so many bytes take a second person. Pure; None: never."""
+    return limit is not None and size > limit
+
+
+def needed(session: Session, wish: Wish, part: PointSource) -> bool:
+    """By the policy in force, and the size of what comes back."""
+    if wish.destination is not Destination.IN_PLACE or wish.dry_run or wish.undoes:
+        return False
+    limit = limit_of(session, part.tenant_id)
+    return limit is not None and exceeds(_size(session, wish, part), limit)
+
+
+def limit_of(session: Session, tenant: UUID) -> int | None:
+    """Bytes; None: nobody is asked."""
+    row = planning.current_policy(session, tenant)
+    return policy.from_json(row.body).approve_restore_bytes
+
+
+def _size(session: Session, wish: Wish, part: PointSource) -> int:
+    """Of what was chosen, as its plan counted it; without a plan, of all that the source had."""
+    plan = None if wish.plan is None else session.get_one(Restore, wish.plan)
+    if plan is not None and plan.report is not None:
+        return int(plan.report["total_bytes"])
+    snapshot = session.get_one(Snapshot, part.snapshot_id)
+    return snapshot.bytes
+
+
+def approve(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:
+    """Let it go on. Raises OwnRestore, Refused for one that waits for nobody or waited too long."""
+    row = _asked(session, restore_id, by=by, at=at)
+    part = session.execute(
+        select(PointSource).where(
+            PointSource.point_id == row.point_id, PointSource.source_id == row.source_id
+        )
+    ).scalar_one()
+    wanted.want(session, part, until=at + LASTS)
+    values = {"decided_by": str(by), "decided_at": at, "due_at": at, "nudged_at": None}
+    move = Move(by=by, at=at, reason=Reason("restore-approved"), values=values)
+    advance(session, row, RestoreState.WAITING, move)
+    return row
+
+
+def decline(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:
+    """It is not done. Raises as `approve`; who asked cancels instead."""
+    row = _asked(session, restore_id, by=by, at=at)
+    values = {"decided_by": str(by), "decided_at": at, "ended_at": at}
+    move = Move(by=by, at=at, reason=Reason("restore-declined"), values=values)
+    advance(session, row, RestoreState.DECLINED, move)
+    return row
+
+
+def lapse(session: Session, now: datetime) -> int:
+    """Let go what nobody decided in time: a planner of the dispatcher."""
+    rows = session.execute(
+        select(Restore).where(Restore.state == RestoreState.ASKED, Restore.asked_at <= now - LASTS)
+    ).scalars()
+    count = 0
+    for row in rows:
+        reason = Reason("approval-lapsed")
+        values = {"ended_at": now, "failure": {"code": reason.code, "params": {}, "message": LATE}}
+        move = Move(by=DISPATCHER, at=now, reason=reason, values=values)
+        advance(session, row, RestoreState.CANCELLED, move)
+        count += 1
+    return count
+
+
+LATE = "Nobody else allowed it within a day. Make a new plan, and ask again."
+
+
+def _asked(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:
+    row = session.get(Restore, restore_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound(f"There is no restore {restore_id}. `strongroom restores list` shows all.")
+    if row.state is not RestoreState.ASKED:
+        raise Refused(f"That restore is {row.state}; nobody has to allow it.", code="not-asked")
+    if row.asked_by == str(by):
+        raise OwnRestore("Another person has to allow this restore: you asked for it yourself.")
+    if row.asked_at <= at - LASTS:
+        raise Refused(LATE, code="approval-lapsed")
+    return row
