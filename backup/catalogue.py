@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Computed, Index, String, UniqueConstraint, select, text
+from sqlalchemy import BigInteger, Computed, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from backup import names
@@ -40,6 +40,7 @@ class CataloguePath(OfTenant, Base):
             "ix_catalogue_paths_children",
             *("tenant_id", "parent_key", "folder", "folded", "id", "since", "ends"),
         ),
+        Index("ix_catalogue_paths_begun", *("tenant_id", "source_id", "since", "id", "ends")),
         Index(
             "ix_catalogue_paths_gone",
             *("tenant_id", "source_id", "until", "id", "since"),
@@ -252,20 +253,3 @@ def _write(session: Session, source: uuid.UUID, number: int) -> Changes:
     if added:
         names.note(session, source, after=last)
     return Changes(added=added, removed=removed, changed=max(0, closed - removed))
-
-
-def browse(session: Session, source: uuid.UUID, number: int, folder: str) -> Iterator[Entry]:
-    """What lies directly in a folder at point `number`, by path."""
-    rows = session.execute(
-        select(CataloguePath.path, CatalogueVersion)
-        .join(CatalogueVersion, CatalogueVersion.path_id == CataloguePath.id)
-        .where(
-            CataloguePath.parent_key == key_of(source, folder),
-            CataloguePath.path != folder,
-            CatalogueVersion.since <= number,
-            CatalogueVersion.ends > number,
-        )
-        .order_by(CataloguePath.path)
-    )
-    for path, version in rows:
-        yield Entry(path, version.kind, version.size, version.changed_at, version.content)

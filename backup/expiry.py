@@ -7,7 +7,7 @@ pages show and what object locks are set by; the removal itself rests on `retent
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -49,11 +49,22 @@ def after(decision: Decision, setting: Setting) -> dict[UUID, Expiry]:
     """By point id, for a decision that was made with this setting."""
     bare = [retention.without_lapsed(v.point, setting) for v in decision.verdicts]
     counted = [p for p in bare if p.parts and not retention.is_ahead(p, setting)]
-    ahead = _Ahead(setting, counted, _next_day(counted, setting))
+    full = [p for p in counted if p.kind is not Trigger.SAFETY and retention.is_verified(p)]
+    verified = {point.id: place for place, point in enumerate(full)}
+    ahead = _Ahead(setting, counted, verified, _next_day(counted, setting))
     return {
         verdict.point.id: _expiry(verdict, point, ahead)
         for verdict, point in zip(decision.verdicts, bare, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class _World:
+    """The points that some are counted among, newest first, as one tier sees them."""
+
+    places: Mapping[UUID, int]  # by point
+    first: Mapping[Hashable, int]  # by period, the place of its newest point
+    newer: Sequence[int]  # by place, how many periods the points before it have
 
 
 @dataclass(frozen=True)
@@ -62,15 +73,28 @@ class _Ahead:
 
     setting: Setting
     counted: Sequence[Point]  # newest first, as retention counts them
+    verified: Mapping[UUID, int]  # of those that count for the floor, the place by point
     next_day: date  # of the next point to come
     _worlds: dict[tuple[Trigger, Standing], list[Point]] = field(default_factory=dict)
+    _seen: dict[tuple[Trigger, Standing, Why], _World] = field(default_factory=dict)
 
-    def world_of(self, point: Point) -> list[Point]:
+    def world_of(self, point: Point, tier: Tier) -> _World:
         """As retention has it; the same for all points of a kind and standing."""
         alike = (point.kind, retention.standing(point))
         if alike not in self._worlds:
             self._worlds[alike] = retention.world_of(self.counted, point)
-        return self._worlds[alike]
+        if (*alike, tier.code) not in self._seen:
+            self._seen[*alike, tier.code] = _seen_by(tier, self._worlds[alike])
+        return self._seen[*alike, tier.code]
+
+
+def _seen_by(tier: Tier, world: Sequence[Point]) -> _World:
+    first: dict[Hashable, int] = {}
+    newer = []
+    for place, point in enumerate(world):
+        newer.append(len(first))
+        first.setdefault(tier.period(point), place)
+    return _World({point.id: place for place, point in enumerate(world)}, first, newer)
 
 
 def _expiry(verdict: Verdict, point: Point, ahead: _Ahead) -> Expiry:
@@ -123,15 +147,15 @@ def _tier_end(point: Point, tier: Tier, ahead: _Ahead) -> date:
     """The day on which enough newer periods have a point, or the point's own has a newer one."""
     if point.kind is not Trigger.SCHEDULE:
         return NEVER
-    world = ahead.world_of(point)
-    place = world.index(point)
-    newer = {tier.period(other) for other in world[:place]}
-    oldest = place == len(world) - 1
+    world = ahead.world_of(point, tier)
+    place = world.places[point.id]
+    mine, oldest = tier.period(point), place == len(world.places) - 1
+    count = world.newer[place]
     day = ahead.next_day
     while day.year < FURTHEST_YEAR:
         period = tier.period(replace(point, id=UUID(int=day.toordinal()), local_date=day))
-        newer.add(period)
-        if len(newer) >= tier.count or (period == tier.period(point) and not oldest):
+        count += world.first.get(period, place) >= place  # no newer point has it
+        if count >= tier.count or (period == mine and not oldest):
             return day
         day = _next_period(day, tier.code)
     return NEVER
@@ -148,8 +172,8 @@ def _next_period(day: date, code: Why) -> date:
 
 
 def _floor_end(point: Point, ahead: _Ahead) -> date:
-    full = [p for p in ahead.counted if p.kind is not Trigger.SAFETY and retention.is_verified(p)]
-    return ahead.next_day + DAY * (ahead.setting.policy.floor - full.index(point) - 1)
+    place = ahead.verified[point.id]
+    return ahead.next_day + DAY * (ahead.setting.policy.floor - place - 1)
 
 
 def _next_day(counted: Sequence[Point], setting: Setting) -> date:

@@ -48,8 +48,8 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
         Copy.tenant_id == tenant, Copy.state != CopyState.REMOVED
     )
     points = session.execute(
-        select(Point).where(Point.tenant_id == tenant, Point.id.in_(standing))
-    ).scalars()
+        select(*_OF_POINT).where(Point.tenant_id == tenant, Point.id.in_(standing))
+    )
     parts = _parts(session, tenant, standing, zone)
     locked = _locked(session, tenant, now=now)
     wrong = anomalies.rejected(session, tenant)
@@ -60,6 +60,12 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
         points=tuple(_fact(point, parts.get(point.id, ()), locked, wrong) for point in points),
         holds=tuple(holds_of(session, tenant, now=now)),
     )
+
+
+_OF_POINT = (  # columns, not rows as objects: a page asks for hundreds
+    *(Point.id, Point.number, Point.kind, Point.outcome, Point.first_seen_at),
+    *(Point.local_date, Point.pinned_until),
+)
 
 
 def holds_of(session: Session, tenant: UUID, *, now: datetime) -> Sequence[facts.Hold]:
@@ -97,15 +103,17 @@ def _locked(session: Session, tenant: UUID, *, now: datetime) -> dict[UUID, date
 
 
 def _fact(
-    point: Point,
+    point: Any,
     parts: Sequence[facts.Part],
     locked: Mapping[UUID, datetime],
     wrong: frozenset[UUID],
 ) -> facts.Point:
     """What a person rejected is no whole source any more, and its point no complete one: it
     takes no slot from a good one and counts for no floor."""
-    spoiled = any(part.snapshot in wrong for part in parts)
-    ends = [locked[part.snapshot] for part in parts if part.snapshot in locked]
+    spoiled = bool(wrong) and any(part.snapshot in wrong for part in parts)
+    if spoiled:
+        parts = [replace(part, whole=False) if part.snapshot in wrong else part for part in parts]
+    ends = [locked[part.snapshot] for part in parts if part.snapshot in locked] if locked else ()
     return facts.Point(
         id=point.id,
         number=point.number,
@@ -113,9 +121,7 @@ def _fact(
         outcome=Outcome.PARTIAL if spoiled else point.outcome,
         first_seen_at=point.first_seen_at,
         local_date=point.local_date,
-        parts=tuple(
-            replace(part, whole=False) if part.snapshot in wrong else part for part in parts
-        ),
+        parts=tuple(parts),
         pinned_until=point.pinned_until,
         locked_until=max(ends, default=None),
         wanted_until=point.wanted_until,
@@ -147,20 +153,28 @@ def _parts(
             Snapshot.standing(),
         )
     )
-    found: dict[UUID, dict[UUID, facts.Part]] = {}
+    # Of each point and source the last row, and when any region's was proven last.
+    found: dict[UUID, dict[UUID, tuple[Any, datetime | None]]] = {}
     for row in rows:
         of_point = found.setdefault(row.point_id, {})
-        dates = [row.verified_at.astimezone(zone).date()] if row.verified_at else []
         earlier = of_point.get(row.source_id)
-        if earlier is not None and earlier.verified_on is not None:
-            dates.append(earlier.verified_on)
-        of_point[row.source_id] = facts.Part(
-            source=row.source_id,
-            snapshot=row.origin_id or row.id,
-            size=row.bytes,
-            verified_on=max(dates, default=None),
-            stored_at=row.taken_at,
-            whole=row.outcome is Outcome.COMPLETE,
-            retired=row.removed_at is not None,
-        )
-    return {point: list(by_source.values()) for point, by_source in found.items()}
+        proven = row.verified_at
+        if earlier is not None and earlier[1] is not None:
+            proven = earlier[1] if proven is None else max(proven, earlier[1])
+        of_point[row.source_id] = (row, proven)
+    return {
+        point: [_part(row, proven, zone) for row, proven in by_source.values()]
+        for point, by_source in found.items()
+    }
+
+
+def _part(row: Any, proven: datetime | None, zone: ZoneInfo) -> facts.Part:
+    return facts.Part(
+        source=row.source_id,
+        snapshot=row.origin_id or row.id,
+        size=row.bytes,
+        verified_on=None if proven is None else proven.astimezone(zone).date(),
+        stored_at=row.taken_at,
+        whole=row.outcome is Outcome.COMPLETE,
+        retired=row.removed_at is not None,
+    )

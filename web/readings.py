@@ -1,18 +1,15 @@
-"""What pages and commands show, read once for both: points, contents, retention, health."""
+"""What pages and commands show, read once for both: points, retention, health."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from backup import anomalies, catalogue, expiry, ledger
+from backup import anomalies, expiry, ledger
 from backup import retention as retaining
-from backup.catalogue import CataloguePath, CatalogueVersion
 from backup.models import (
     Copy,
     Point,
@@ -30,8 +27,6 @@ from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web import health, upkeep
-
-FOUND_MOST = 1000
 
 
 def points(platform: Runtime, tenant: Tenant, *, everything: bool = False) -> list[dict[str, Any]]:
@@ -109,73 +104,6 @@ def verified_points(session: Session, tenant: UUID) -> list[UUID]:
         for each in known.points
         if each.outcome is Outcome.COMPLETE and retaining.is_verified(each)
     ]
-
-
-def browse(
-    platform: Runtime, point: Point, path: str, *, source: str | None
-) -> list[dict[str, Any]]:
-    """What lies directly in a folder of a point."""
-    with platform.database.session(Role.OPERATOR, tenant=point.tenant_id) as session:
-        row = _one_source(session, point, source)
-        folder = "/" + path.strip("/")
-        return [
-            {
-                "path": entry.path,
-                "kind": entry.kind,
-                "size": entry.size,
-                "changed_at": entry.changed_at,
-            }
-            for entry in catalogue.browse(session, row.id, point.number, folder)
-        ]
-
-
-def find(platform: Runtime, tenant: Tenant, pattern: str) -> list[dict[str, Any]]:
-    """Paths whose name matches, over all points, deleted ones too; at most FOUND_MOST."""
-    like = re.sub(r"([%_\\])", r"\\\1", pattern).replace("*", "%").replace("?", "_")
-    like = like if set("*?") & set(pattern) else f"%{like}%"
-    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
-        rows = session.execute(
-            select(Source.name, CataloguePath.path, CatalogueVersion)
-            .join(CataloguePath, CataloguePath.source_id == Source.id)
-            .join(CatalogueVersion, CatalogueVersion.path_id == CataloguePath.id)
-            .where(Source.tenant_id == tenant.id, CataloguePath.path.ilike(like))
-            .order_by(CataloguePath.path, CatalogueVersion.since)
-            .limit(FOUND_MOST)
-        )
-        return [
-            {
-                "source": row.name,
-                "path": row.path,
-                "kind": row.CatalogueVersion.kind,
-                "size": row.CatalogueVersion.size,
-                "since": row.CatalogueVersion.since,
-                "until": row.CatalogueVersion.until,
-            }
-            for row in rows
-        ]
-
-
-def diff(platform: Runtime, tenant: Tenant, numbers: tuple[int, int]) -> list[dict[str, Any]]:
-    """Paths and tables that differ between two points, from the catalogue."""
-    with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
-        first = _versions_at(session, tenant.id, numbers[0])
-        second = _versions_at(session, tenant.id, numbers[1])
-    found = []
-    for key in sorted(first.keys() | second.keys()):
-        before, after = first.get(key), second.get(key)
-        if before is not None and after is not None and before.id == after.id:
-            continue
-        change = "added" if before is None else "removed" if after is None else "changed"
-        found.append(
-            {
-                "source": key[0],
-                "path": key[1],
-                "change": change,
-                "before": None if before is None else before.size,
-                "after": None if after is None else after.size,
-            }
-        )
-    return found
 
 
 def retention(
@@ -337,7 +265,8 @@ def _day(end: expiry.Expiry | None) -> str | None:
     return None if end is None or end.on is None else str(end.on)
 
 
-def _one_source(session: Session, point: Point, name: str | None) -> Source:
+def one_source(session: Session, point: Point, name: str | None) -> Source:
+    """Of a point, by its name; without one, the only one it has."""
     rows = session.execute(
         select(Source)
         .join(PointSource, PointSource.source_id == Source.id)
@@ -353,23 +282,6 @@ def _one_source(session: Session, point: Point, name: str | None) -> Source:
             code="which-source",
         )
     return known[name]
-
-
-def _versions_at(
-    session: Session, tenant: UUID, number: int
-) -> dict[tuple[str, str], CatalogueVersion]:
-    rows: Sequence[Any] = session.execute(
-        select(Source.name, CataloguePath.path, CatalogueVersion)
-        .join(CataloguePath, CataloguePath.source_id == Source.id)
-        .join(CatalogueVersion, CatalogueVersion.path_id == CataloguePath.id)
-        .where(
-            Source.tenant_id == tenant,
-            CatalogueVersion.since <= number,
-            or_(CatalogueVersion.until.is_(None), CatalogueVersion.until > number),
-            CatalogueVersion.kind != "dir",
-        )
-    ).all()
-    return {(row.name, row.path): row.CatalogueVersion for row in rows}
 
 
 def _uuid(text: str) -> UUID:

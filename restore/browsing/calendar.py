@@ -14,21 +14,24 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backup import ledger, retention, schedule
 from backup.ledger import Ledger
-from backup.models import BackupRun, Point, Schedule, Slot
+from backup.models import BackupRun, Copy, Point, Schedule, Slot
+from backup.policy import EffectivePolicy
 from backup.schedule import SlotKind
-from backup.states import Outcome, RunState, SlotOutcome, Trigger
+from backup.states import CopyState, Outcome, RunState, SlotOutcome, Trigger
 from restore.browsing import cards
 from restore.browsing.cards import Card
 from strongroom.errors import BadValue
+from strongroom.regions import Region
 
 MOST_DAYS = 3700
 LATE = timedelta(minutes=15)  # a dispatcher plans what is due within seconds
-NO_POINT = (RunState.QUEUED, RunState.MAKING, RunState.FAILED, RunState.QUARANTINED)
+RUNNING = (RunState.QUEUED, RunState.MAKING)
+NO_POINT = (*RUNNING, RunState.FAILED, RunState.QUARANTINED)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ class Missed:
 
 
 @dataclass(frozen=True)
+class Away:
+    """A region that does not take what is to be copied there."""
+
+    region: str
+    points: int  # whose copies wait
+    failure: str  # a code
+
+
+@dataclass(frozen=True)
 class Day:
     """One of the tenant's days, each part oldest first."""
 
@@ -68,21 +80,24 @@ class Day:
 class Calendar:
     """Some of the tenant's days, all of them in a row."""
 
+    now: datetime
     zone: ZoneInfo
     today: date
     days: Sequence[Day]
-    best: Offer | None  # offered first: the newest complete point all of whose data is verified
+    best: Card | None  # offered first: the newest complete point all of whose data is verified
     newer: int  # complete points that are newer than that one, and not verified yet
+    points: int  # that still lie somewhere, on whatever day
+    newest: datetime | None  # when the newest complete one was stored
+    running: Sequence[Run]  # on whatever day
+    away: Sequence[Away]
     upcoming: datetime | None  # the next backup
+    policy: EffectivePolicy
 
-
-@dataclass(frozen=True)
-class Offer:
-    """A point that is offered."""
-
-    id: UUID
-    number: int
-    local_date: date
+    @property
+    def overdue(self) -> bool:
+        """No complete point for longer than the plan allows; never before there was one."""
+        limit = timedelta(hours=self.policy.rpo_hours)
+        return self.newest is not None and self.now - self.newest > limit
 
 
 def calendar(session: Session, tenant: UUID, days: tuple[date, date], *, now: datetime) -> Calendar:
@@ -92,33 +107,43 @@ def calendar(session: Session, tenant: UUID, days: tuple[date, date], *, now: da
         raise BadValue(f"Wanted were days in order, {MOST_DAYS} at most; found {first} to {last}.")
     known = ledger.read(session, tenant, now=now)
     schedules = session.execute(select(Schedule).order_by(Schedule.cadence)).scalars().all()
+    best, newer = offered(known)
+    points = cards.between(session, known, days, also=best, now=now)
+    runs = _runs(session, days)
     found = _Found(
-        points=_by_day(cards.between(session, known, days, now=now)),
-        runs=_runs(session, days),
+        points=_by_day(points, days),
+        runs=_runs_by_day(runs, days),
         missed=_missed(session, days, _late(known, schedules, tenant, now)),
     )
-    best, newer = offered(known)
+    complete = [each for each in known.points if each.outcome is Outcome.COMPLETE]
     return Calendar(
+        now=now,
         zone=known.zone,
         today=now.astimezone(known.zone).date(),
         days=[
             found.day(first + timedelta(days=number)) for number in range((last - first).days + 1)
         ],
-        best=best,
+        best=next((each for each in points if each.number == best), None),
         newer=newer,
+        points=len(known.points),
+        newest=max((each.first_seen_at for each in complete), default=None),
+        running=[_run(row) for row in runs if row.state in RUNNING],
+        away=_away(session),
         upcoming=min((row.next_at for row in schedules), default=None),
+        policy=known.policy,
     )
 
 
-def offered(known: Ledger) -> tuple[Offer | None, int]:
-    """The newest verified point, and how many complete ones are newer; a safety point is none."""
+def offered(known: Ledger) -> tuple[int | None, int]:
+    """The number of the newest verified point, and how many complete ones are newer; a safety
+    point is none."""
     newer = 0
     ordered = sorted(known.points, key=lambda each: each.number, reverse=True)
     for each in ordered:
         if each.outcome is not Outcome.COMPLETE or each.kind is Trigger.SAFETY:
             continue
         if retention.is_verified(each):
-            return Offer(each.id, each.number, each.local_date), newer
+            return each.number, newer
         newer += 1
     return None, newer
 
@@ -138,28 +163,51 @@ class _Found:
         )
 
 
-def _by_day(found: Sequence[Card]) -> Mapping[date, list[Card]]:
-    days: dict[date, list[Card]] = {}
+def _by_day(found: Sequence[Card], days: tuple[date, date]) -> Mapping[date, list[Card]]:
+    by_day: dict[date, list[Card]] = {}
     for card in found:
-        days.setdefault(card.local_date, []).append(card)
-    return days
+        if days[0] <= card.local_date <= days[1]:
+            by_day.setdefault(card.local_date, []).append(card)
+    return by_day
 
 
-def _runs(session: Session, days: tuple[date, date]) -> Mapping[date, list[Run]]:
-    rows = session.execute(
-        select(BackupRun)
-        .outerjoin(Point, Point.id == BackupRun.id)
-        .where(
-            BackupRun.state.in_(NO_POINT),
-            BackupRun.local_date.between(*days),
-            Point.id.is_(None),
+def _runs(session: Session, days: tuple[date, date]) -> Sequence[BackupRun]:
+    """Of these days; those that are not at their end, of any day."""
+    return (
+        session.execute(
+            select(BackupRun)
+            .outerjoin(Point, Point.id == BackupRun.id)
+            .where(
+                BackupRun.state.in_(NO_POINT),
+                BackupRun.local_date.between(*days) | BackupRun.state.in_(RUNNING),
+                Point.id.is_(None),
+            )
+            .order_by(BackupRun.id)
         )
-        .order_by(BackupRun.id)
-    ).scalars()
+        .scalars()
+        .all()
+    )
+
+
+def _runs_by_day(rows: Sequence[BackupRun], days: tuple[date, date]) -> Mapping[date, list[Run]]:
     found: dict[date, list[Run]] = {}
     for row in rows:
-        found.setdefault(row.local_date, []).append(_run(row))
+        if days[0] <= row.local_date <= days[1]:
+            found.setdefault(row.local_date, []).append(_run(row))
     return found
+
+
+def _away(session: Session) -> list[Away]:
+    """Regions for which copies wait, and why the latest of them does."""
+    code = Copy.failure["code"].astext
+    rows = session.execute(
+        select(Region.name, func.count().label("points"), func.max(code).label("code"))
+        .join(Region, Region.id == Copy.region_id)
+        .where(Copy.state == CopyState.WAITING, code.is_not(None))
+        .group_by(Region.name)
+        .order_by(Region.name)
+    )
+    return [Away(row.name, row.points, row.code) for row in rows]
 
 
 def _run(row: BackupRun) -> Run:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from backup import anomalies, expiry, ledger, retention
@@ -27,6 +27,7 @@ from strongroom.regions import Region
 HELD = frozenset({Why.LEGAL_HOLD, Why.OBJECT_LOCK})
 FROZEN = frozenset({Why.UNSETTLED, Why.CLOCK_BEHIND})
 GOING = (RemovalState.PLANNED, RemovalState.FORGOTTEN)
+Ids = Select[UUID]  # of points
 
 
 @dataclass(frozen=True)
@@ -132,24 +133,39 @@ class Card:
 
 
 def between(
-    session: Session, known: Ledger, days: tuple[date, date], *, now: datetime
+    session: Session,
+    known: Ledger,
+    days: tuple[date, date],
+    *,
+    also: int | None = None,
+    now: datetime,
 ) -> list[Card]:
-    """The points of these local days, both included, oldest first; gone ones too."""
-    return _cards(session, known, select(Point).where(Point.local_date.between(*days)), now=now)
+    """The points of these local days, both included, oldest first; gone ones too. And one more, by
+    its number, whatever its day."""
+    wanted: ColumnElement[bool] = Point.local_date.between(*days)
+    if also is not None:
+        wanted = or_(wanted, Point.number == also)
+    return _cards(session, known, wanted, now=now)
 
 
 def card(session: Session, tenant: UUID, number: int, *, now: datetime) -> Card:
     """One point. Raises NotFound."""
-    known = ledger.read(session, tenant, now=now)
-    found = _cards(session, known, select(Point).where(Point.number == number), now=now)
+    return one(session, ledger.read(session, tenant, now=now), number, now=now)
+
+
+def one(session: Session, known: Ledger, number: int, *, now: datetime) -> Card:
+    """The same, where the ledger was read already."""
+    found = _cards(session, known, Point.number == number, now=now)
     if not found:
         raise errors.no_part()
     return found[0]
 
 
-def _cards(session: Session, known: Ledger, wanted: Select[Any], *, now: datetime) -> list[Card]:
-    rows = session.execute(wanted.order_by(Point.number)).scalars().all()
-    ids = [row.id for row in rows]
+def _cards(
+    session: Session, known: Ledger, wanted: ColumnElement[bool], *, now: datetime
+) -> list[Card]:
+    rows = session.execute(select(*_OF_POINT).where(wanted).order_by(Point.number)).all()
+    ids = select(Point.id).where(wanted)  # a list of them would be written out six times
     setting = Setting(known.policy, now, known.zone, known.holds)
     decision = retention.decide(
         known.points, known.policy, now=now, zone=known.zone, holds=known.holds
@@ -165,6 +181,12 @@ def _cards(session: Session, known: Ledger, wanted: Select[Any], *, now: datetim
     return [around.card(row) for row in rows]
 
 
+_OF_POINT = (
+    *(Point.id, Point.number, Point.taken_at, Point.local_date, Point.kind, Point.cadences),
+    *(Point.outcome, Point.bytes, Point.added_bytes, Point.entries),
+)
+
+
 @dataclass(frozen=True)
 class _Around:
     regions: Mapping[UUID, Sequence[Held]]
@@ -174,7 +196,7 @@ class _Around:
     verdicts: Mapping[UUID, Verdict]
     ends: Mapping[UUID, expiry.Expiry]
 
-    def card(self, row: Point) -> Card:
+    def card(self, row: Any) -> Card:
         regions = self.regions.get(row.id, ())
         verdict, end = self.verdicts.get(row.id), self.ends.get(row.id)
         return Card(
@@ -199,7 +221,7 @@ class _Around:
         )
 
 
-def _regions(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, list[Held]]:
+def _regions(session: Session, ids: Ids) -> Mapping[UUID, list[Held]]:
     proofs = _proofs(ids)
     rows = session.execute(
         select(
@@ -235,7 +257,7 @@ def _regions(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, list[Held]]
     return found
 
 
-def _proofs(ids: Sequence[UUID]) -> Any:
+def _proofs(ids: Ids) -> Any:
     """By point and repository, the oldest dates of its snapshots, and how many have none."""
     return (
         select(
@@ -256,7 +278,7 @@ def _proofs(ids: Sequence[UUID]) -> Any:
     )
 
 
-def _drills(session: Session, ids: Sequence[UUID]) -> Mapping[tuple[UUID, UUID], Drilled]:
+def _drills(session: Session, ids: Ids) -> Mapping[tuple[UUID, UUID], Drilled]:
     rows = session.execute(
         select(
             *(Drill.point_id, Drill.repository_id, Drill.ended_at, Drill.state),
@@ -277,7 +299,7 @@ def _drills(session: Session, ids: Sequence[UUID]) -> Mapping[tuple[UUID, UUID],
     }
 
 
-def _sources(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, list[OfSource]]:
+def _sources(session: Session, ids: Ids) -> Mapping[UUID, list[OfSource]]:
     odd = anomalies.marked(session, session.info["tenant"])
     stands = (
         select(func.coalesce(Snapshot.origin_id, Snapshot.id))
@@ -314,7 +336,7 @@ def _sources(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, list[OfSour
     return found
 
 
-def _going(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, str]:
+def _going(session: Session, ids: Ids) -> Mapping[UUID, str]:
     rows = session.execute(
         select(Copy.point_id, Removal.code)
         .join(Copy, Copy.id == Removal.copy_id)
@@ -327,7 +349,7 @@ def _going(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, str]:
     return {row.point_id: row.code for row in rows}
 
 
-def _findings(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, list[str]]:
+def _findings(session: Session, ids: Ids) -> Mapping[UUID, list[str]]:
     rows = session.execute(
         select(Finding.point_id, Finding.code)
         .where(Finding.point_id.in_(ids), Finding.settled_at.is_(None))

@@ -91,7 +91,7 @@ def between(session: Session, source: UUID, numbers: tuple[int, int]) -> Between
 
 
 def counts(session: Session, two: Between) -> Counts:
-    added, changed = _opened(session, two, born_after=True), _opened(session, two, born_after=False)
+    added, changed = _added_count(session, two), _changed_count(session, two)
     removed, back = _removed(session, two)
     return Counts(
         added=added if added > MOST_COUNTED else added - back,
@@ -134,13 +134,18 @@ def _some(session: Session, way: Way, two: Between, mark: _Mark | None, most: in
         mark = _Mark(0, found[-1].at, found[-1].id)
 
 
-def _opened(session: Session, two: Between, *, born_after: bool) -> int:
-    """Versions that the second point has and the first has not: of new paths, or of older ones."""
-    first, _ = two.numbers
-    born = CatalogueVersion.born
+def _added_count(session: Session, two: Between) -> int:
+    """Lives that began after the first point, and that the second one has."""
+    order = (CataloguePath.since.desc(), CataloguePath.id.desc())
+    some = select(CataloguePath.id).where(*_begun(two)).order_by(*order).limit(MOST_COUNTED + 1)
+    return session.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+
+
+def _changed_count(session: Session, two: Between) -> int:
+    """Versions of older lives that the second point has and the first has not."""
     some = (
         select(CatalogueVersion.born)
-        .where(*_later(two), born > first if born_after else born <= first)
+        .where(*_later(two))
         .order_by(*_LATEST_FIRST)
         .limit(MOST_COUNTED + 1)
     )
@@ -172,6 +177,17 @@ def _later(two: Between) -> tuple[ColumnElement[bool], ...]:
         CatalogueVersion.since > first,
         CatalogueVersion.since <= second,
         CatalogueVersion.ends > second,
+        CatalogueVersion.born <= first,
+    )
+
+
+def _begun(two: Between) -> tuple[ColumnElement[bool], ...]:
+    first, second = two.numbers
+    return (
+        CataloguePath.source_id == two.before.source,
+        CataloguePath.since > first,
+        CataloguePath.since <= second,
+        CataloguePath.ends > second,
     )
 
 
@@ -247,14 +263,19 @@ def _of_paths(rows: Select[Any], mark: _Mark | None) -> Select[Any]:
 
 
 def _added(two: Between, mark: _Mark | None) -> Select[Any]:
+    _, second = two.numbers
+    new = _state_at(CataloguePath.tenant_id, CataloguePath.id, second, "new")
     rows = (
-        select(*_PATH, CatalogueVersion.path_id.label("id"), CatalogueVersion.since.label("at"))
-        .add_columns(*_state(CatalogueVersion, "after"))
-        .join(CataloguePath, CataloguePath.id == CatalogueVersion.path_id)
+        select(*_PATH, CataloguePath.id, CataloguePath.since.label("at"))
+        .add_columns(*_state(new.c, "after"), new.c.since.label("now"))
+        .join(new, true())
         .add_columns(_was_there(two).label("left_out"))
-        .where(*_later(two), CatalogueVersion.born > two.numbers[0])
+        .where(*_begun(two))
     )
-    return _of_versions(rows, mark)
+    key = (CataloguePath.since, CataloguePath.id)
+    if mark is not None:
+        rows = rows.where(tuple_(*key) < tuple_(mark.at, mark.id))
+    return rows.order_by(*(each.desc() for each in key))
 
 
 def _changed(two: Between, mark: _Mark | None) -> Select[Any]:
@@ -265,7 +286,7 @@ def _changed(two: Between, mark: _Mark | None) -> Select[Any]:
         .add_columns(*_state(CatalogueVersion, "after"), *_state(old.c, "before"), _KEPT)
         .join(CataloguePath, CataloguePath.id == CatalogueVersion.path_id)
         .join(old, true())
-        .where(*_later(two), CatalogueVersion.born <= first)
+        .where(*_later(two))
     )
     return _of_versions(rows, mark)
 
@@ -321,7 +342,7 @@ def _state_at(tenant: Any, path: Any, number: int, name: str) -> Any:
     """The version that a path has at a point."""
     version = aliased(CatalogueVersion)
     return (
-        select(version.kind, version.size, version.changed_at)
+        select(version.kind, version.size, version.changed_at, version.since)
         .where(version.tenant_id == tenant, version.path_id == path, version.since <= number)
         .order_by(version.since.desc())
         .limit(1)

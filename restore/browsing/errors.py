@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from strongroom.errors import BadValue, NotFound
 
+NO_PART = "nothing-stored"
+GONE = "point-gone"
+
 
 class BadCursor(BadValue):
     """The mark of a page was changed, or belongs to another list."""
@@ -31,13 +34,13 @@ def no_part() -> NotFound:
     """For a point or source that is not there, is another's, or do not go together."""
     return NotFound(
         "The point holds nothing of that source, or there is no such point. Choose another.",
-        code="nothing-stored",
+        code=NO_PART,
     )
 
 
 def gone() -> NotFound:
     return NotFound(
-        "What the point had of that source was removed. Choose a later point.", code="point-gone"
+        "What the point had of that source was removed. Choose a later point.", code=GONE
     )
 
 

@@ -37,6 +37,7 @@ class History:
 
     source: UUID
     source_name: str
+    source_kind: str
     path: str
     name: Shown
     folder: Shown
@@ -69,6 +70,7 @@ def of_path(
     return History(
         source=source,
         source_name=line.name,
+        source_kind=line.kind,
         path=rows[0].path,
         name=shown(name_in(rows[0].path, parent)),
         folder=shown(parent),

@@ -12,8 +12,8 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from backup.clearing import stands
-from backup.models import Point, PointSource, Source
-from backup.states import Outcome
+from backup.models import Copy, Point, PointSource, Source
+from backup.states import CopyState, Outcome
 from restore.browsing import errors
 
 
@@ -78,6 +78,20 @@ class Line:
     def newest(self) -> Ref | None:
         return self.points[-1] if self.points else None
 
+    def before(self, number: int) -> Ref | None:
+        """The one before a point, which itself may be gone."""
+        return next((each for each in reversed(self.points) if each.number < number), None)
+
+    def after(self, number: int) -> Ref | None:
+        """The one after it."""
+        return next((each for each in self.points if each.number > number), None)
+
+    def next_to(self, number: int) -> Ref | None:
+        """The nearest one; of two equally near, the later."""
+        return min(
+            self.points, key=lambda each: (abs(each.number - number), -each.number), default=None
+        )
+
 
 def line(session: Session, source: UUID) -> Line:
     """One source's. Raises NotFound."""
@@ -101,6 +115,24 @@ def lines(session: Session, sources: Sequence[UUID] | None = None) -> Mapping[UU
         row.id: Line(row.id, row.name, row.kind, row.removed_at, tuple(points.get(row.id, ())))
         for row in session.execute(wanted)
     }
+
+
+def sources(session: Session) -> Mapping[UUID, str]:
+    """The names of the tenant's sources, those that are no longer backed up too."""
+    rows = session.execute(select(Source.id, Source.name).order_by(Source.name))
+    return {row.id: row.name for row in rows}
+
+
+def neighbours(session: Session, number: int) -> tuple[Ref | None, Ref | None]:
+    """The points before and after one, whatever they hold, that still lie somewhere."""
+    there = select(Copy.id).where(Copy.point_id == Point.id, Copy.state != CopyState.REMOVED)
+    columns = (Point.id, Point.number, Point.taken_at, Point.local_date, Point.outcome)
+    wanted = select(*columns).where(there.exists()).limit(1)
+    before = wanted.where(Point.number < number).order_by(Point.number.desc())
+    after = wanted.where(Point.number > number).order_by(Point.number)
+    rows = [session.execute(each).one_or_none() for each in (before, after)]
+    first, second = (None if row is None else _ref(row) for row in rows)
+    return first, second
 
 
 def _parts() -> Select[*tuple[Any, ...]]:

@@ -61,6 +61,7 @@ class Span:
     since: Ref
     until: Ref  # the last one that has it
     points: int
+    then: Ref | None  # the next one, which has it no more; None: there is none yet
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Hit:
 
     source: UUID
     source_name: str
+    source_kind: str
     path: str
     name: Shown
     folder: Shown
@@ -205,15 +207,37 @@ class _Search:
 
     def _looked_at(self, line: Line, places: Sequence[int]) -> Iterator[tuple[int, Hit | None]]:
         """Each place with its hit, or None where it is none."""
-        rows = {row.place: row for row in self._rows(line, places)}
-        matching = {place: row for place, row in rows.items() if self._matches(row)}
+        named = {row.place: row for row in self._named(line, places) if self._has_all(row.folded)}
+        states = self._states([row.id for row in named.values()])
+        matching = {
+            place: row
+            for place, row in named.items()
+            if row.id in states and self._is_wanted(states[row.id].kind)
+        }
         lives = self._lives(matching.values())
         for place in places:
             row = matching.get(place)
-            yield place, None if row is None else self._hit(line, row, lives[row.path_key])
+            hit = None
+            if row is not None:
+                hit = self._hit(line, row, states[row.id], lives[row.path_key])
+            yield place, hit
 
-    def _rows(self, line: Line, places: Sequence[int]) -> Sequence[Any]:
-        """Paths with their last state; of a path with several lives, the last one."""
+    def _named(self, line: Line, places: Sequence[int]) -> Sequence[Any]:
+        """Paths; of one with several lives, the last one."""
+        return self.session.execute(
+            select(
+                *(CataloguePath.place, CataloguePath.id, CataloguePath.path, CataloguePath.parent),
+                *(CataloguePath.path_key, CataloguePath.folded, CataloguePath.since),
+            ).where(CataloguePath.source_id == line.source, CataloguePath.place.in_(places))
+        ).all()
+
+    def _has_all(self, folded: str) -> bool:
+        return all(names.has(folded, term) for term in self.terms)
+
+    def _states(self, paths: Sequence[UUID]) -> Mapping[UUID, Any]:
+        """The last state of each; asked for names that match alone, which may be few of many."""
+        if not paths:
+            return {}
         version = (
             select(CatalogueVersion)
             .where(
@@ -224,25 +248,20 @@ class _Search:
             .limit(1)
             .lateral("version")
         )
-        return self.session.execute(
-            select(
-                *(CataloguePath.place, CataloguePath.path, CataloguePath.parent),
-                *(CataloguePath.path_key, CataloguePath.folded, CataloguePath.since),
-                *(version.c.kind, version.c.size, version.c.changed_at),
-            )
+        rows = self.session.execute(
+            select(CataloguePath.id, version.c.kind, version.c.size, version.c.changed_at)
             .join(version, true())
-            .where(CataloguePath.source_id == line.source, CataloguePath.place.in_(places))
-        ).all()
+            .where(CataloguePath.id.in_(paths))
+        )
+        return {row.id: row for row in rows}
 
-    def _matches(self, row: Any) -> bool:
+    def _is_wanted(self, found: str) -> bool:
         kind = self.query.kind
-        if kind is Kind.FOLDER and row.kind != FOLDER:
+        if kind is Kind.FOLDER and found != FOLDER:
             return False
-        if kind is Kind.TABLE and row.kind != TABLE:
+        if kind is Kind.TABLE and found != TABLE:
             return False
-        if kind is Kind.FILE and row.kind in (FOLDER, TABLE):
-            return False
-        return all(names.has(row.folded, term) for term in self.terms)
+        return not (kind is Kind.FILE and found in (FOLDER, TABLE))
 
     def _lives(self, rows: Any) -> Mapping[UUID, list[tuple[int, int | None]]]:
         keys = [row.path_key for row in rows]
@@ -257,7 +276,9 @@ class _Search:
                 found.setdefault(row.path_key, []).append((row.since, row.until))
         return found
 
-    def _hit(self, line: Line, row: Any, lives: list[tuple[int, int | None]]) -> Hit | None:
+    def _hit(
+        self, line: Line, row: Any, state: Any, lives: list[tuple[int, int | None]]
+    ) -> Hit | None:
         if lives[-1][0] != row.since:
             return None  # it came again later; that one is the hit
         spans = spans_of(line, lives)
@@ -266,12 +287,13 @@ class _Search:
         return Hit(
             source=line.source,
             source_name=line.name,
+            source_kind=line.kind,
             path=row.path,
             name=shown(name_in(row.path, row.parent)),
             folder=shown(row.parent),
-            kind=row.kind,
-            size=row.size,
-            changed_at=row.changed_at,
+            kind=state.kind,
+            size=state.size,
+            changed_at=state.changed_at,
             spans=spans,
             gone=spans[-1].until != line.newest,
         )
@@ -299,7 +321,8 @@ def spans_of(line: Line, lives: Sequence[tuple[int, int | None]]) -> list[Span]:
     for life in lives:
         points = line.within(*life)
         if points:
-            found.append(Span(points[0], points[-1], len(points)))
+            then = line.after(points[-1].number)
+            found.append(Span(points[0], points[-1], len(points), then))
     return found
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from backup import catalogue, contents, runs
-from backup.catalogue import CatalogueVersion, Entry
+from backup import contents, runs
+from backup.catalogue import CatalogueVersion
 from backup.models import Point, PointSource, Snapshot, Source
+from restore.browsing import folders
+from restore.browsing.folders import Item, View
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
@@ -26,12 +28,10 @@ from tests.cast import (
 )
 
 
-def listed(runtime: Runtime, source: Source, point: Point, folder: str) -> dict[str, Entry]:
+def listed(runtime: Runtime, source: Source, point: Point, folder: str) -> dict[str, Item]:
     with runtime.database.session(Role.WORKER, tenant=source.tenant_id) as session:
-        return {
-            entry.path: entry
-            for entry in catalogue.browse(session, source.id, point.number, folder)
-        }
+        found = folders.browse(session, source.id, point.number, folder, View())
+        return {item.path: item for item in found.items}
 
 
 def test_a_points_folders_can_be_browsed(runtime: Runtime, acme: Tenant, tmp_path: Path) -> None:

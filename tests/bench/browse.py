@@ -38,6 +38,7 @@ from tenants import onboarding
 from tenants.onboarding import NewTenant
 from tests import catalogues
 from tests.bench.stand import BENCH, Stand
+from web import serve
 from web.models import METADATA
 from web.stack import register
 
@@ -94,6 +95,7 @@ def measure(stand: Stand, *, extent: catalogues.Extent, rounds: int) -> tuple[St
 
 def ask(stored: Stored, *, rounds: int) -> Answered:
     asked = questions(stored)
+    serve.settle()  # as the process of the pages is
     found = Answered({name: [] for name in asked}, dict.fromkeys(asked, 0), dict.fromkeys(asked, 0))
     for number in range(-WARM, rounds):
         for name, question in asked.items():

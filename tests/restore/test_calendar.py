@@ -225,6 +225,46 @@ def test_a_copy_that_is_away_is_no_proof(on: Shelf, writing: Session) -> None:
     assert (card.verified_at, card.checked_at, card.removed) == (None, None, False)
 
 
+def test_what_matters_now_is_there_whatever_days_are_asked_for(
+    on: Shelf, writing: Session, clock: FakeClock
+) -> None:
+    policy = writing.execute(select(Policy).where(Policy.tenant_id == on.tenant.id)).scalar_one()
+    writing.add(
+        BackupRun(
+            id=new_id(),
+            tenant_id=on.tenant.id,
+            state=RunState.MAKING,
+            trigger=Trigger.SCHEDULE,
+            policy_id=policy.id,
+            cadences=["daily"],
+            local_date=TODAY,
+            full=False,
+            asked_by="dispatcher",
+            asked_at=LAST,
+            due_at=LAST,
+            progress={"percent": 7},
+        )
+    )
+    one = select(Copy.id).where(Copy.point_id == on.points[3]).limit(1).scalar_subquery()
+    away = {"state": "waiting", "failure": {"code": "storage-unreachable"}}
+    writing.execute(update(Copy).where(Copy.id == one).values(**away))
+    writing.commit()
+    long_ago = (TODAY - timedelta(days=400), TODAY - timedelta(days=390))
+
+    with on.runtime.database.session(Role.WEB, tenant=on.tenant.id) as session:
+        found = calendar.calendar(session, on.tenant.id, long_ago, now=on.runtime.now())
+    clock.forward(hours=policy.body["rpo_hours"])
+    with on.runtime.database.session(Role.WEB, tenant=on.tenant.id) as session:
+        later = calendar.calendar(session, on.tenant.id, long_ago, now=on.runtime.now())
+
+    assert not any(day.points or day.runs or day.missed for day in found.days)
+    assert found.best is not None
+    assert (found.best.number, found.points, found.newest) == (4, 4, LAST)
+    assert [run.percent for run in found.running] == [7]
+    assert [(each.points, each.failure) for each in found.away] == [(1, "storage-unreachable")]
+    assert (found.overdue, later.overdue) == (False, True)
+
+
 def test_days_that_make_no_sense_are_refused(on: Shelf) -> None:
     with pytest.raises(BadValue):
         read(on, days=0)

@@ -52,7 +52,7 @@ SAID = [
     "diff acme 1 2",
     "doctor",
     "escrow status",
-    "find acme *",
+    "find acme txt",
     "finding list",
     "hold place acme --reason dispute",
     "hold list",

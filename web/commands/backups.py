@@ -18,7 +18,7 @@ from strongroom.errors import BadValue, Incomplete
 from strongroom.people.rules import Action
 from tenants import onboarding, plans
 from tenants.models import Tenant
-from web import following, holding, readings
+from web import following, holding, looking, readings
 from web.acting import acting
 from web.commands import drills
 from web.output import Screen, size, when
@@ -179,7 +179,7 @@ def browse(
     platform = connect(home)
     tenant = onboarding.named(platform, slug)
     point = readings.find_point(platform, tenant, number)
-    found = readings.browse(platform, point, path, source=source)
+    found = looking.browse(platform, point, path, source=source)
     Screen(as_json).table(
         found,
         ["path", "kind", "size", "changed (UTC)"],
@@ -192,15 +192,18 @@ def browse(
 @click.argument("pattern")
 @common
 def find(slug: str, pattern: str, home: Path | None, as_json: bool) -> None:
-    """Paths and tables by name, over all points; * and ? stand for anything.
+    """Files, folders and tables by name, over all points; * and ? stand for anything.
+
+    However it is spelled: capitals, accents and Arabic vowel signs make no difference. With * or ?
+    the pattern is of the whole path.
 
     Example: strongroom find acme "*invoice*"
     """
     platform = connect(home)
-    found = readings.find(platform, onboarding.named(platform, slug), pattern)
+    found = looking.find(platform, onboarding.named(platform, slug), pattern)
     Screen(as_json).table(
         found,
-        ["source", "path", "kind", "size", "from point", "until before"],
+        ["source", "path", "kind", "size", "from point", "gone in point"],
         [[f["source"], f["path"], f["kind"], f["size"], f["since"], f["until"]] for f in found],
     )
 
@@ -211,7 +214,7 @@ def find(slug: str, pattern: str, home: Path | None, as_json: bool) -> None:
 @click.argument("second", metavar="POINT")
 @common
 def diff(slug: str, first: str, second: str, home: Path | None, as_json: bool) -> None:
-    """How one point differs from another.
+    """How one point differs from another, source by source.
 
     Example: strongroom diff acme 11 12
     """
@@ -219,11 +222,14 @@ def diff(slug: str, first: str, second: str, home: Path | None, as_json: bool) -
     tenant = onboarding.named(platform, slug)
     one = readings.find_point(platform, tenant, first)
     other = readings.find_point(platform, tenant, second)
-    found = readings.diff(platform, tenant, (one.number, other.number))
-    Screen(as_json).table(
-        found,
+    found = looking.diff(platform, tenant, (one.number, other.number))
+    screen = Screen(as_json)
+    for name in found.left_out:
+        screen.say(f"Only one of the two points has something of {name}: it is not compared.")
+    screen.table(
+        found.rows,
         ["source", "path", "change", "size before", "size after"],
-        [[f["source"], f["path"], f["change"], f["before"], f["after"]] for f in found],
+        [[f["source"], f["path"], f["change"], f["before"], f["after"]] for f in found.rows],
     )
 
 

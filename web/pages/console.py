@@ -1,30 +1,24 @@
-"""What an operator sees: all tenants, and one of them. Read-only; moving parts renew themselves.
-
-A page is sent whole. Its moving part carries a version; asked for by the page itself with that
-version, it comes alone, or not at all (304) when nothing in it has changed.
-"""
+"""What an operator sees: all tenants, and one of them. Read-only; moving parts renew themselves."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flask import Blueprint, Response, abort, make_response, render_template, request
+from flask import Blueprint, Response, abort, request
 
 from strongroom.db import Role
 from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
 from web import health, rehearsed, scope
 from web.health import RANK, Attention, Counts, Health
-from web.pages import detail, language
+from web.pages import detail
+from web.pages.moving import BUSY_SECONDS, IDLE_SECONDS, send
 from web.rehearsed import LastDrill
 
 ROWS = 100  # tenants or points on one page
-BUSY_SECONDS = 2  # while something runs; then a page renews itself this often
-IDLE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -119,14 +113,5 @@ def cut(rows: Sequence[Any]) -> Sheet:
 
 
 def _send(name: str, runtime: Runtime, *, moving: bool, **values: Any) -> Response:
-    """The whole page, its moving part alone, or that nothing has changed."""
     seconds = BUSY_SECONDS if moving else IDLE_SECONDS
-    part = render_template(f"{name}_part.html", now=runtime.now(), **values)
-    version = hashlib.sha256(f"{seconds}{part}".encode()).hexdigest()[:32]
-    address = language.other_url(str(language.locale().language))
-    frame = {"part": part, "version": version, "seconds": seconds, "address": address}
-    if "HX-Request" not in request.headers:
-        return make_response(render_template(f"{name}.html", **frame, **values))
-    if request.if_none_match.contains(version):
-        return Response(status=304)
-    return make_response(render_template("moving.html", **frame))
+    return send(name, seconds=seconds, now=runtime.now(), **values)

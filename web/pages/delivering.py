@@ -59,7 +59,7 @@ def add_previews(tenant: Blueprint, runtime: Runtime) -> None:
     def preview(slug: str, delivery: UUID) -> Response:
         row = mine(delivery, preview=True)
         shown = giving.preview(runtime, row) if lives(row, runtime.now()) else None
-        seconds = BUSY_SECONDS if row.state in GOING else moving.NEVER
+        seconds = BUSY_SECONDS if row.state in GOING else moving.STILL
         return moving.send("tenant/deliver/preview", seconds=seconds, shown=shown, **frame(row))
 
     @tenant.get("/previews/<uuid:delivery>/image")
@@ -102,7 +102,7 @@ def add_choosing(tenant: Blueprint, runtime: Runtime) -> None:
             return proposal(row)
         busy = row.state in (*GOING, DeliveryState.REDEEMED)
         over = row.ended_as is not None
-        seconds = BUSY_SECONDS if busy else moving.NEVER if over else READY_SECONDS
+        seconds = BUSY_SECONDS if busy else moving.STILL if over else READY_SECONDS
         ours = row.web_session_id == scope.known().session.id
         return moving.send("tenant/deliver/download", seconds=seconds, ours=ours, **frame(row))
 

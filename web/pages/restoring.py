@@ -28,7 +28,7 @@ from strongroom.lifecycle import LifecycleError
 from strongroom.people.rules import Action, Verdict, may
 from strongroom.runtime import Runtime
 from web import scope
-from web.pages import renewing, restored
+from web.pages import moving, restored
 from web.pages.selection import Selection, chosen
 
 WRONG_NAME = "wrong-name"
@@ -125,10 +125,9 @@ def add_history(tenant: Blueprint, runtime: Runtime) -> None:
         lines = found[: restored.AT_ONCE]
         people = restored.people_of(each for line in lines for each in actors_of(line.row))
         more = lines[-1].row.id if len(found) > len(lines) else None
-        moving = before is None and any(line.row.state in restored.UNDER_WAY for line in lines)
+        goes_on = before is None and any(line.row.state in restored.UNDER_WAY for line in lines)
         values = {"here": scope.here(), "lines": lines, "people": people, "more": more}
-        part = render_template("tenant/restore/history_part.html", **values)
-        return renewing.send("tenant/restore/history.html", part, moving=moving, **values)
+        return moving.send("tenant/restore/history", seconds=renewal(goes_on=goes_on), **values)
 
     @tenant.get("/restores/<uuid:restore_id>")
     @scope.tenant(Action.SEE_HISTORY)
@@ -164,9 +163,12 @@ def page(runtime: Runtime, restore_id: UUID, *, wrong: str | None = None) -> Res
         ),
     }
     name = "plan" if found.is_plan else "restore"
-    part = render_template(f"tenant/restore/{name}_part.html", **values)
-    moving = found.moving and wrong is None
-    return renewing.send(f"tenant/restore/{name}.html", part, moving=moving, **values)
+    goes_on = found.moving and wrong is None
+    return moving.send(f"tenant/restore/{name}", seconds=renewal(goes_on=goes_on), **values)
+
+
+def renewal(*, goes_on: bool) -> int | None:
+    return moving.BUSY_SECONDS if goes_on else moving.STILL
 
 
 def rights(found: restored.Page, now: datetime) -> dict[str, Any]:

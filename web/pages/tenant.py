@@ -34,11 +34,6 @@ def make(runtime: Runtime, site: Site) -> Blueprint:
     """`/t/<slug>/…`."""
     tenant = Blueprint("tenant", __name__, url_prefix="/t/<slug>")
 
-    @tenant.get("/")
-    @scope.tenant(Action.SEE_STATUS)
-    def overview(slug: str) -> str:
-        return render_template("tenant/overview.html", here=scope.here())
-
     @tenant.get("/access")
     @scope.tenant(Action.SEE_TENANT_GRANTS)
     def access(slug: str) -> str:

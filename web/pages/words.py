@@ -277,7 +277,29 @@ SESSIONS: Mapping[str, str] = {
     "browser": N_("Browser"),
     "token": N_("Command line"),
 }
+DAYS: Mapping[str, str] = {  # what a day of the calendar says
+    "complete": N_("complete"),
+    "partial": N_("partial"),
+    "running": N_("under way"),
+    "failed": N_("failed"),
+    "overdue": N_("overdue"),
+    "missed": N_("missed"),
+    "removed": N_("removed"),
+}
+ENTRIES: Mapping[str, str] = {  # what lies in a folder; others are shown by restic's word
+    "dir": N_("folder"),
+    "file": N_("file"),
+    "symlink": N_("link"),
+    "table": N_("table"),
+    "dev": N_("device"),
+    "chardev": N_("device"),
+    "fifo": N_("pipe"),
+    "socket": N_("socket"),
+    "irregular": N_("of an odd kind"),
+}
 TABLES: Mapping[str, Mapping[str, str]] = {
+    "day": DAYS,
+    "entry": ENTRIES,
     "role": ROLES,
     "scope": SCOPES,
     "grant": GRANTS,

@@ -583,6 +583,12 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        "ix_catalogue_paths_begun",
+        "catalogue_paths",
+        ["tenant_id", "source_id", "since", "id", "ends"],
+        unique=False,
+    )
+    op.create_index(
         "ix_catalogue_paths_gone",
         "catalogue_paths",
         ["tenant_id", "source_id", "until", "id", "since"],
