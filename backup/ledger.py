@@ -64,7 +64,7 @@ def read(session: Session, tenant: UUID, *, now: datetime) -> Ledger:
 
 _OF_POINT = (  # columns, not rows as objects: a page asks for hundreds
     *(Point.id, Point.number, Point.kind, Point.outcome, Point.first_seen_at),
-    *(Point.local_date, Point.pinned_until),
+    *(Point.local_date, Point.pinned_until, Point.wanted_until),
 )
 
 
