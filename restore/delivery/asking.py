@@ -17,6 +17,7 @@ from uuid import UUID
 from sqlalchemy import Float, cast, func, select
 from sqlalchemy.orm import Session
 
+from backup import wanted
 from backup.catalogue import FOLDER, TABLE, CataloguePath, CatalogueVersion, key_of
 from backup.models import PointSource, Snapshot
 from backup.sources import directory, manifest
@@ -32,6 +33,7 @@ from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, advance, record
 
 PROPOSED_LIFE = timedelta(hours=1)
+WANTED = timedelta(days=1)  # for so long its point is kept from being removed
 MOST_AT_ONCE = 10  # downloads of one person that are made or lie ready
 MOST_LOOKS = 30  # previews of one person
 FORMATS = (Kind.DUMP, Kind.SET_CSV, Kind.SET_JSON)
@@ -142,10 +144,14 @@ def formats(row: Delivery) -> Sequence[Kind]:
 
 
 def confirm(session: Session, row: Delivery, kind: Kind, asker: Asker, *, at: datetime) -> None:
-    """Put it in the queue, as this kind. Raises NotChosen, TooManyAtOnce, Overtaken or WrongTurn."""
+    """Put it in the queue, as this kind; its point stays until it is made.
+
+    Raises NotChosen, TooManyAtOnce, PointGone, PointGoing, Overtaken or WrongTurn.
+    """
     if kind not in formats(row):
         raise NotChosen("It cannot be made as that.")
     _require_room(session, asker, looks=False)
+    wanted.want(session, _held(session, row), until=at + WANTED)
     name = _renamed(row, kind)
     values = {
         "kind": kind,
@@ -156,6 +162,13 @@ def confirm(session: Session, row: Delivery, kind: Kind, asker: Asker, *, at: da
     }
     reason = Reason("download-confirmed", {"from": asker.address, "kind": kind})
     advance(session, row, DeliveryState.WAITING, Move(asker.actor, at, reason, values=values))
+
+
+def _held(session: Session, row: Delivery) -> PointSource:
+    mine = select(PointSource).where(
+        PointSource.point_id == row.point_id, PointSource.source_id == row.source_id
+    )
+    return session.execute(mine).scalar_one()
 
 
 def take_back(session: Session, row: Delivery, asker: Asker, *, at: datetime) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from strongroom.people.rules import TenantRole
 from tests.browser.standing import Stand
 from tests.browser.window import Window
 from tests.browser.words import said
-from tests.people.cast import PASSWORD, Somebody
+from tests.people.cast import PASSWORD, People, Somebody
 
 Opener = Callable[..., Window]
 MOMENT = 90_000  # milliseconds in which the stack does a piece of work on a busy machine
@@ -47,23 +48,16 @@ class Person:
             self.prove()
 
     def prove(self) -> None:
-        """With the code that the app shows; each is good once, so a later one may have to come."""
-        page = self.window.page
-        for _ in range(8):
-            self.fill("Code", self.stand.code(self.who))
-            self.press("Go on")
-            page.wait_for_load_state()
-            if page.get_by_label(self.say("Code"), exact=True).count() == 0:
-                return
-            self.window.complaints.clear()  # the browser tells of a 401
-            page.wait_for_timeout(5_000)
-        raise AssertionError(self.window.text)
+        """With the code that the app shows."""
+        self.fill("Code", self.stand.code(self.who))
+        self.press("Go on")
 
 
 @pytest.fixture(params=["en", "ar"])
 def person(request: pytest.FixtureRequest, stand: Stand, open_window: Opener) -> Person:
     window = open_window(stand.origin, locale=request.param, accept_downloads=True)
-    found = Person(stand, stand.owner, window, request.param)
+    owner = People(stand.platform).member(stand.tenant, TenantRole.OWNER)
+    found = Person(stand, owner, window, request.param)
     found.sign_in()
     window.looked_at()
     return found
@@ -90,9 +84,6 @@ def test_a_deleted_invoice_comes_back_and_the_restore_is_undone(
     person.press("In place of the live data")
     person.sees("Nothing has been changed. This is what would happen:")
     window.looked_at()
-    if window.page.get_by_text(person.say("Prove that it is you")).count():
-        person.follow("Prove that it is you")
-        person.prove()
     window.fill(person.say("Account id"), stand.tenant.slug)
     person.press("Replace the live data")
     person.sees("What came back")

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from backup import removal, tasks, wanted
+from backup import contents, removal, tasks, wanted
 from backup.models import Copy, Point, PointSource, Removal, Source
 from backup.states import CopyState, RemovalState
 from backup.wanted import PointGoing, PointGone
@@ -21,6 +21,7 @@ from tenants.models import Tenant
 from tests.backup.vaults import removals, set_policy
 from tests.cast import ADA, FakeClock, add_folder, back_up, fill, rows_of
 from tests.restore.asking import ask, carry_out, failure
+from tests.restore.delivering import Counter
 
 
 @pytest.fixture
@@ -156,3 +157,20 @@ def test_pages_want_a_point_and_change_nothing_else_of_it(
         runtime.database.session(Role.WEB, tenant=acme.id) as session,
     ):
         session.execute(update(Point).where(Point.id == old.id).values(pinned_until=runtime.now()))
+
+
+def test_a_point_that_is_being_downloaded_from_stays_and_one_that_goes_is_refused(
+    runtime: Runtime, acme: Tenant, source: Source, old: Point
+) -> None:
+    counter = Counter(runtime, acme)
+    contents.record(runtime, acme.id)
+    first, second = counter.choose(old, source), counter.choose(old, source)
+
+    counter.confirm(first)
+
+    tasks.review(runtime, acme.id)
+    assert stands(runtime, old)
+    unwant(runtime, old)
+    removal.review(runtime, acme.id)
+    with pytest.raises(PointGoing):
+        counter.confirm(second)

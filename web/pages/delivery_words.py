@@ -58,6 +58,7 @@ BADGES: Mapping[str, str] = {
 }
 FAILURES: Mapping[str, str] = {
     "point-gone": N_("This point is no longer kept. Choose a later one."),
+    "point-going": N_("This point is no longer kept. Choose a later one."),
     "nothing-stored": N_("This point has nothing of that source. Choose another one."),
     "path-not-in-point": N_("This point does not have that path. Its history names those that do."),
     "table-not-in-point": N_("This point has no such table."),
