@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,22 @@ def test_a_folder_is_looked_into_and_downloaded(stand: Stand, person: Person) ->
     window.looked_at()
     window.page.go_back()
     person.press("Download this whole folder")
+    window.looked_at()
+    person.press("Prepare the download")
+    person.sees("Download now")
+    window.looked_at()
+    with window.page.expect_download(timeout=MOMENT) as fetched:
+        person.press("Download now")
+    with zipfile.ZipFile(fetched.value.path()) as found:
+        there = {Path(name).name: found.read(name) for name in found.namelist() if name[-1] != "/"}
+    live = {path.name: path.read_bytes() for path in stand.folder.path.rglob("*.*")}
+    named = {name: data for name, data in there.items() if name in live}
+    assert named
+    assert all(live[name] == data for name, data in named.items())
+    person.sees(
+        "Everything was sent. Compare the checksum below if you want to be sure; to "
+        "download it again, ask for it again."
+    )
     window.looked_at()
 
 

@@ -26,7 +26,7 @@ class Window:
     page: Page
     origin: str
     complaints: list[str] = field(default_factory=list)
-    bytes: dict[str, int] = field(default_factory=dict)  # by address, since the last `go`
+    bytes: dict[str, int] = field(default_factory=dict)  # of this page and its files, by address
 
     @classmethod
     def of(cls, context: BrowserContext, origin: str) -> Window:
@@ -40,7 +40,6 @@ class Window:
 
     def go(self, address: str) -> None:
         """An address of ours, from / on; or a whole one."""
-        self.bytes.clear()
         self.page.goto(address if "://" in address else self.origin + address)
 
     def fill(self, label: str, value: str) -> None:
@@ -98,11 +97,12 @@ class Window:
             self.complaints.append(message.text)
 
     def _weigh(self, response: Response) -> None:
-        """By what is sent; fonts and images are not counted."""
-        kind = response.request.resource_type
-        if kind in ("document", "stylesheet", "script", "xhr", "fetch"):
-            length = response.headers.get("content-length", "0")
-            self.bytes[response.url] = int(length)
+        """By what is sent; fonts and images are not counted, a file that was kept counts again."""
+        kind, size = response.request.resource_type, int(response.headers.get("content-length", 0))
+        if kind == "document":
+            self.bytes = {name: each for name, each in self.bytes.items() if "/static/" in name}
+        if kind in ("document", "stylesheet", "script"):
+            self.bytes[response.url] = size
 
 
 def options(**more: Any) -> dict[str, Any]:
