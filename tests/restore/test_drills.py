@@ -52,6 +52,7 @@ def test_it_passes_dates_the_copy_and_says_what_was_compared(
     assert row.seconds is not None
     assert row.restore_seconds is not None
     assert row.seconds >= row.restore_seconds > 0
+    assert all(0 < each["restore_seconds"] < each["seconds"] for each in (files, orders))
     dates = [each.verified_at for each in drilling.snapshots(vault(runtime, acme, region), both)]
     assert all(date is not None and date >= at for date in dates)
     other = B if region == A else A
