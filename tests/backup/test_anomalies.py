@@ -276,6 +276,7 @@ def test_files_that_were_all_encrypted_are_seen_and_new_files_are_not(
     assert (seen.code, seen.point_id) == ("anomaly-all-changed", point.id)
 
 
+@pytest.mark.long
 def test_another_region_taking_its_first_copy_of_everything_is_not_odd(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:

@@ -306,6 +306,7 @@ def test_a_point_that_the_plan_lets_go_stays_while_it_is_locked(
     assert len(vault(runtime, acme, A).snapshot_ids()) == 2
 
 
+@pytest.mark.long
 def test_once_the_locks_have_ended_removal_takes_the_last_version(
     runtime: Runtime, acme: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

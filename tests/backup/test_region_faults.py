@@ -3,10 +3,11 @@ a restore takes the nearest verified copy and says what it passed over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -75,7 +76,13 @@ def standing(runtime: Runtime, tenant: Tenant) -> int:
     return len(rows_of(runtime, tenant, Snapshot, Snapshot.standing()))
 
 
-@pytest.mark.parametrize("name", FAULTS)
+def some(names: Iterable[str], *telling: str) -> list[Any]:
+    """All of them; the most telling ones in `make test` too."""
+    long = pytest.mark.long
+    return [pytest.param(each, marks=[] if each in telling else long) for each in names]
+
+
+@pytest.mark.parametrize("name", some(FAULTS, "half open", "expired", "empty listings"))
 def test_a_faulty_region_is_left_for_the_other_and_catches_up(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock, name: str
 ) -> None:
@@ -106,7 +113,12 @@ def test_a_faulty_region_is_left_for_the_other_and_catches_up(
         assert held.is_clean()
 
 
-@pytest.mark.parametrize("name", ["overloaded", "expired", "a page", "other bytes", "half open"])
+@pytest.mark.parametrize(
+    "name",
+    some(
+        ["overloaded", "expired", "a page", "other bytes", "half open"], "overloaded", "other bytes"
+    ),
+)
 def test_a_restore_passes_a_faulty_region_over_and_says_why(
     runtime: Runtime, acme: Tenant, tmp_path: Path, name: str
 ) -> None:

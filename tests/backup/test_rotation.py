@@ -282,6 +282,7 @@ def test_whoever_keeps_further_wraps_hears_of_each_step(
     assert [each.what for each in heard[-2:]] == ["rewrapped"] * 2
 
 
+@pytest.mark.long
 def test_a_locked_key_file_is_waited_for_and_its_password_kept_until_it_is_gone(
     runtime: Runtime, acme: Tenant, held: Vault
 ) -> None:

@@ -139,6 +139,7 @@ def test_forgotten_points_do_not_come_back_to_life(
     assert held.left_over() == []
 
 
+@pytest.mark.long
 def test_a_wipe_while_our_own_removal_was_under_way_is_undone(
     runtime: Runtime, acme: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,7 @@ def test_killed_while_the_repository_is_made(
     the_retry_makes_the_point(runtime, acme, run_id, tmp_path / "files")
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_of_the_upload_what_was_uploaded_is_used_again(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:

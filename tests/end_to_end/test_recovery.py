@@ -191,6 +191,7 @@ def the_next_slot_works_and_none_before_it(
         assert point.outcome is Outcome.COMPLETE
 
 
+@pytest.mark.long
 def test_what_was_going_on_when_the_dump_was_taken_is_not_done_twice(
     lost: Company, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import update
 
 from backup import mending, removal
@@ -67,6 +68,7 @@ def test_a_run_that_nobody_took_over_is_not_failed_by_the_worker_that_wakes(
     assert carry_out(runtime, acme, run_id) is not None
 
 
+@pytest.mark.long
 def test_a_host_stopped_before_its_prune_is_waited_for_and_prunes_nothing_when_it_wakes(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_host_stopped_in_mid_prune_removes_nothing_that_its_successor_needs(
     assert restored(held, third, tmp_path / "back") == [was]
 
 
+@pytest.mark.long
 def test_a_host_stopped_in_mid_heal_damages_nothing_when_it_wakes(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:

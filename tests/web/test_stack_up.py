@@ -175,7 +175,7 @@ def test_a_home_may_be_named_from_the_folder_one_is_in(place: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "begun"),
     [
-        (signal.SIGINT, "log"),  # nothing runs yet
+        pytest.param(signal.SIGINT, "log", marks=pytest.mark.long),  # nothing runs yet
         (signal.SIGTERM, "postgres"),  # the database is being made
         (signal.SIGINT, homes.STACK),  # our own processes are being started
     ],
