@@ -102,7 +102,7 @@ def rotate(tenant: str, rotation_id: str) -> None:
 def follow(now: Runtime, point: Point) -> None:
     """Proof, copies and retention of a new point, one after another; large ones go by queue."""
     tenant = point.tenant_id
-    _catalogue(now, tenant)
+    catalogue(now, tenant)
     if point.bytes <= now.settings.small_bytes:
         _prove_point(now, tenant, point_id=point.id)
         for copy_id in _waiting_copies(now, point):
@@ -119,7 +119,7 @@ def _has_ended(now: Runtime, tenant: UUID, run_id: UUID) -> bool:
         return row is not None and row.ended_at is not None
 
 
-def _catalogue(now: Runtime, tenant: UUID) -> None:
+def catalogue(now: Runtime, tenant: UUID) -> None:
     """Browsing may lag; a failure here is no failure of the point."""
     try:
         contents.record(now, tenant)

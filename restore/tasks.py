@@ -6,6 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
+from backup import tasks as backup_tasks
 from restore import approvals, drills, restoring, turns
 from restore.delivery import ending, making
 from restore.delivery.models import Delivery
@@ -19,8 +20,9 @@ from strongroom.worker import Queue
 
 @shared_task(name="restore.carry_out")
 def carry_out(tenant: str, restore_id: str) -> None:
-    """Bring back what was asked for."""
+    """Bring back what was asked for; then its safety point can be browsed too."""
     restoring.carry_out(runtime.current(), UUID(tenant), UUID(restore_id))
+    backup_tasks.catalogue(runtime.current(), UUID(tenant))
 
 
 @shared_task(name="restore.drill")

@@ -35,7 +35,7 @@ def browser(runtime: Runtime) -> FlaskClient:
 def visible(page: str) -> str:
     """What a reader of the page sees that is not an identifier, a command or a recorded message."""
     body = page[page.index("<body") :]
-    body = re.sub(r'<(bdi|code|time)[^>]*dir="ltr".*?</\1>', "", body, flags=re.DOTALL)
+    body = re.sub(r'<(bdi|code|time)[^>]*dir="(?:ltr|auto)".*?</\1>', "", body, flags=re.DOTALL)
     body = re.sub(r'<(\w+)[^>]*lang="en".*?</\1>', "", body, flags=re.DOTALL)
     return re.sub(r"<[^>]+>", " ", body)
 

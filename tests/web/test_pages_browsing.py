@@ -74,6 +74,17 @@ def test_a_folder_is_browsed_chosen_from_and_left_for_another_point(
     assert "folder=/letters" in letters.text  # whoever has to prove themselves comes back here
 
 
+@pytest.mark.parametrize("deed", ["restores", "downloads"])
+def test_ticking_nothing_does_not_choose_everything(admin: Browser, on: Shelf, deed: str) -> None:
+    page = f"/t/acme/points/4/sources/{on.source}/"
+
+    answer = admin.post(
+        f"/t/acme/{deed}/choose", on=page, point="4", source=str(on.source), ticked="yes"
+    )
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, page)
+
+
 def test_hostile_names_are_shown_harmlessly_and_travel_whole(
     runtime: Runtime, acme: Tenant
 ) -> None:
@@ -185,7 +196,7 @@ def test_search_goes_on_page_by_page(runtime: Runtime, acme: Tenant) -> None:
     address_ = "/t/acme/search?q=txt"
     for _ in range(3):
         page = admin.get(address_).text
-        found += re.findall(r'<b><bdi dir="ltr">(\d+\.txt)', page)
+        found += re.findall(r'<b><bdi dir="auto">(\d+\.txt)', page)
         following = re.search(r'rel="next" href="([^"]*)"', page)
         address_ = following[1].replace("&amp;", "&") if following else ""
     assert address_ == ""
@@ -276,7 +287,7 @@ def test_tables_are_browsed_searched_and_chosen_as_tables(runtime: Runtime, acme
     assert "Restore all of this source" in inside
     assert 'type="checkbox" name="table" value="public.invoices"' in inside
     assert 'form="look" name="table" value="public.invoices"' in inside
-    assert "12345 rows" in inside
+    assert "12,345 rows" in inside
     assert "1 table" in inside
     assert '<input type="hidden" name="table" value="public.invoices">' in found
     arabic = admin.get(f"{top}?folder=/public&lang=ar").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
@@ -193,6 +194,7 @@ def frame(row: Delivery) -> dict[str, object]:
         "point": point,
         "items": giving.items_of(row),
         "selection": Selection(point["number"], row.source_id, row.paths, row.tables),
+        "folder": posixpath.dirname(row.paths[0]) if len(row.paths) == 1 else None,
         "kinds": delivery_words.KINDS,
         "state": row.ended_as or row.state,
         "states": delivery_words.STATES,

@@ -41,7 +41,7 @@ def beside(moment: date | datetime, zone: str) -> Markup:
         return Markup("")
     language: Literal["ar", "en"] = "ar" if locale().language == "ar" else "en"
     month, era = found.month_name(language), found.notation(language)
-    return Markup('<small class="hijri"><bdi>{}</bdi></small>').format(
+    return Markup(' <small class="hijri"><bdi>{}</bdi></small>').format(
         f"{found.day} {month} {found.year} {era}"
     )
 

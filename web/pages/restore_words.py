@@ -95,7 +95,7 @@ CONFLICTS: Mapping[str, str] = {
 REMEDIES: Mapping[str, tuple[str, str]] = {
     "wrong-name": (
         N_("What you typed is neither your account id nor your name."),
-        N_("Type the account id as it stands above the form."),
+        N_("Type the account id as it stands above the field."),
     ),
     "plan-stale": (
         N_("This preview no longer holds: things may have changed since."),

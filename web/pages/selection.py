@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 from uuid import UUID
 
-from flask import abort, request
+from flask import abort, redirect, request
+
+from web import scope
 
 MOST = 1000  # names at once; more are chosen by their folder
 
@@ -61,6 +63,8 @@ def chosen() -> Selection:
         )
     except ValueError:
         abort(422)
+    if found.is_whole and "ticked" in form:  # nothing was: that is not to mean everything
+        abort(redirect(scope.inside(form.get("page")) or "/", code=303))
     if len(found.paths) + len(found.tables) > MOST or (found.paths and found.tables):
         abort(422)
     return found
