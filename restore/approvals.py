@@ -1,7 +1,8 @@
 """A second person: a restore in place of more than the plan's size waits until somebody else,
 of the tenant or an operator, has allowed it. Nobody allows their own.
 
-An undo asks for none: it brings back what was there, within days, and was allowed on the way.
+An undo asks for none: it brings back what was there, within days, and was allowed on the way. Where
+only a part was restored that was not: the undo replaces all of the source, so it is asked for.
 """
 
 from __future__ import annotations
@@ -37,10 +38,20 @@ def exceeds(size: int, limit: int | None) -> bool:
 
 def needed(session: Session, wish: Wish, part: PointSource) -> bool:
     """By the policy in force, and the size of what comes back."""
-    if wish.destination is not Destination.IN_PLACE or wish.dry_run or wish.undoes:
+    if wish.destination is not Destination.IN_PLACE or wish.dry_run:
+        return False
+    if not may_ask(session, wish.undoes):
         return False
     limit = limit_of(session, part.tenant_id)
     return limit is not None and exceeds(_size(session, wish, part), limit)
+
+
+def may_ask(session: Session, undoes: UUID | None) -> bool:
+    """Whether the size counts at all: for an undo, only where it brings back more than was touched."""
+    if undoes is None:
+        return True
+    done = session.get_one(Restore, undoes)
+    return bool(done.paths or done.tables)
 
 
 def limit_of(session: Session, tenant: UUID) -> int | None:

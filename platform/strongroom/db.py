@@ -118,6 +118,10 @@ class Role(enum.StrEnum):
     DUMPER = "dumper"
 
 
+OPTIONS = "-c timezone=UTC"
+LIMITS = {Role.WEB: " -c statement_timeout=20s"}  # a page is not waited for longer
+
+
 class AnotherTenant(StrongroomError):
     """A transaction bound to one tenant was asked to serve another."""
 
@@ -158,7 +162,7 @@ class Database:
             max_overflow=10,
             pool_pre_ping=True,
             hide_parameters=True,  # errors and logs never carry values
-            connect_args={"connect_timeout": 10, "options": "-c timezone=UTC"},
+            connect_args={"connect_timeout": 10, "options": OPTIONS + LIMITS.get(role, "")},
         )
 
     @contextmanager

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from uuid import UUID
 
-from sqlalchemy import Float, cast, func, select
+from sqlalchemy import Float, cast, func, select, true
 from sqlalchemy.orm import Session
 
 from backup import wanted
@@ -30,17 +30,18 @@ from restore.delivery.states import GOING, SERVED, DeliveryState, End, Kind
 from strongroom.actors import Actor
 from strongroom.errors import BadValue, NotFound, Refused
 from strongroom.ids import new_id
-from strongroom.lifecycle import Move, Reason, advance, record
+from strongroom.lifecycle import Move, Reason, WrongTurn, advance, record
 
 PROPOSED_LIFE = timedelta(hours=1)
 WANTED = timedelta(days=1)  # for so long its point is kept from being removed
 MOST_AT_ONCE = 10  # downloads of one person that are made or lie ready
+MOST_PROPOSED = 50  # downloads of one person that nobody has said yes to
 MOST_LOOKS = 30  # previews of one person
 FORMATS = (Kind.DUMP, Kind.SET_CSV, Kind.SET_JSON)
 TABLE_FORMATS = (Kind.TABLE, Kind.SET_CSV, Kind.SET_JSON)
 SECONDS_ALONE = 4.0  # to begin with: opening the repository, laying the artefact into the region
 BYTES_A_SECOND = 15_000_000  # where nothing was measured yet
-MOST_SUMMED = 100_000  # files whose sizes are added while somebody waits
+MOST_SUMMED = 100_000  # files and folders whose sizes are added while somebody waits
 REPLACED = "\ufffd"  # in a path of the catalogue: the name is not UTF-8, and cannot be asked for
 
 
@@ -86,8 +87,14 @@ class Entry:
 
 
 def propose(session: Session, tenant: UUID, wish: Wish, asker: Asker, *, at: datetime) -> Delivery:
-    """A download to be looked at. Raises NotFound, NotListedYet, NotChosen or TooManyAtOnce."""
+    """A download to be looked at. Raises NotFound, NotListedYet, NotChosen, TooManyAtOnce, and as
+    `wanted.want`."""
     part = parts.part(session, wish.source, wish.number)
+    open_ = _count(session, asker, [DeliveryState.PROPOSED], looks=False)
+    if open_ >= MOST_PROPOSED:
+        raise TooManyAtOnce(
+            "Many were chosen and not confirmed. Confirm or drop some of them first."
+        )
     if part.source_kind == directory.KIND:
         kind, name, size, paths = _files(session, part, wish)
         row = _row(tenant, part, kind, asker, at, name=name, paths=paths, expected_bytes=size)
@@ -100,6 +107,7 @@ def propose(session: Session, tenant: UUID, wish: Wish, asker: Asker, *, at: dat
             expected_bytes=size,
         )
     row.due_at = at + PROPOSED_LIFE
+    wanted.want(session, _held(session, row), until=row.due_at)
     return _added(session, row, asker, at, Reason("download-proposed", {"from": asker.address}))
 
 
@@ -131,6 +139,7 @@ def look(session: Session, tenant: UUID, wish: Wish, asker: Asker, *, at: dateti
         expected_bytes=size,
     )
     row.state = DeliveryState.WAITING
+    wanted.want(session, _held(session, row), until=at + PROPOSED_LIFE)
     return _added(session, row, asker, at, Reason("preview-asked", {"from": asker.address}))
 
 
@@ -148,6 +157,8 @@ def confirm(session: Session, row: Delivery, kind: Kind, asker: Asker, *, at: da
 
     Raises NotChosen, TooManyAtOnce, PointGone, PointGoing, Overtaken or WrongTurn.
     """
+    if row.state is not DeliveryState.PROPOSED:  # a worker may put what it makes back there as well
+        raise WrongTurn(f"{row!r} was confirmed before, or has ended.")
     if kind not in formats(row):
         raise NotChosen("It cannot be made as that.")
     _require_room(session, asker, looks=False)
@@ -201,7 +212,7 @@ def _files(session: Session, part: Part, wish: Wish) -> tuple[Kind, str, int, li
         raise NotChosen("A folder has no tables.")
     source = names.safe(part.source_name)
     if not wish.paths or "/" in wish.paths:
-        return Kind.FOLDER, f"{source}-{part.point.number}.zip", _size(session, part, None), []
+        return Kind.FOLDER, f"{source}-{part.point.number}.zip", _snapshot_bytes(session, part), []
     entries = _entries(session, part, wish.paths)
     if len(entries) == 1 and entries[0].kind == "file":
         _require_utf8(entries[0].path)
@@ -209,9 +220,9 @@ def _files(session: Session, part: Part, wish: Wish) -> tuple[Kind, str, int, li
         return Kind.FILE, name, entries[0].size, [entries[0].path]
     for each in entries:
         _require_utf8(each.path)
-    size = sum(
-        _size(session, part, each.path) if each.kind == FOLDER else each.size for each in entries
-    )
+    folders = [each.path for each in entries if each.kind == FOLDER]
+    size = sum(each.size for each in entries if each.kind != FOLDER)
+    size += _size_below(session, part, folders) if folders else 0
     title = names.safe(PurePosixPath(entries[0].path).name) if len(entries) == 1 else source
     return Kind.FOLDER, f"{title}-{part.point.number}.zip", size, [each.path for each in entries]
 
@@ -304,16 +315,20 @@ def _looked(
 
 
 def _require_room(session: Session, asker: Asker, *, looks: bool) -> None:
-    previews = [each for each in Kind if each.is_preview is looks]
-    open_ = session.execute(
-        select(func.count()).where(
-            Delivery.asker_id == asker.account,
-            Delivery.kind.in_(previews),
-            Delivery.state.in_([*GOING, *SERVED]),
-        )
-    ).scalar_one()
+    open_ = _count(session, asker, [*GOING, *SERVED], looks=looks)
     if open_ >= (MOST_LOOKS if looks else MOST_AT_ONCE):
         raise TooManyAtOnce("Many are under way or lie ready. Fetch or revoke some of them first.")
+
+
+def _count(session: Session, asker: Asker, states: Sequence[DeliveryState], *, looks: bool) -> int:
+    """Of this person's previews or downloads, those in these states."""
+    return session.execute(
+        select(func.count()).where(
+            Delivery.asker_id == asker.account,
+            Delivery.kind.in_([each for each in Kind if each.is_preview is looks]),
+            Delivery.state.in_(states),
+        )
+    ).scalar_one()
 
 
 def _entries(session: Session, part: Part, paths: Sequence[str]) -> list[Entry]:
@@ -355,29 +370,32 @@ def _require_utf8(path: str) -> None:
         )
 
 
-def _size(session: Session, part: Part, folder: str | None) -> int:
-    """Bytes of all files below; None, or a great many: of the whole source."""
+def _size_below(session: Session, part: Part, folders: Sequence[str]) -> int:
+    """Bytes of all files below, each once; of a great many: of the whole source.
+
+    One statement that goes down from folder to folder, and no further than it may count: whoever
+    chose a thousand folders does not have all names of the source read a thousand times.
+    """
     number = part.point.number
-    if folder is None:
-        return _snapshot_bytes(session, part)
-    below = folder.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "/%"
-    some = (
-        select(CatalogueVersion.size)
-        .join(CataloguePath, CataloguePath.id == CatalogueVersion.path_id)
-        .where(
-            CataloguePath.source_id == part.source,
-            CataloguePath.path.like(below, escape="\\"),
-            CataloguePath.since <= number,
-            CataloguePath.ends > number,
-            CatalogueVersion.since <= number,
-            CatalogueVersion.ends > number,
-            CatalogueVersion.kind.not_in([FOLDER, TABLE]),
-        )
-        .limit(MOST_SUMMED)
-        .subquery()
+    columns = (CataloguePath.id, CataloguePath.path_key, CataloguePath.folder)
+    there = select(*columns).where(CataloguePath.since <= number, CataloguePath.ends > number)
+    keys = [key_of(part.source, path) for path in folders]
+    below = there.where(CataloguePath.parent_key.in_(keys)).cte(recursive=True)
+    # With limits of their own these are asked for each folder and each path, by their indexes.
+    children = (
+        there.where(CataloguePath.parent_key == below.c.path_key).limit(MOST_SUMMED).lateral()
     )
-    found = select(func.count(), func.coalesce(func.sum(some.c.size), 0))
-    count, size = session.execute(found).one()
+    below = below.union(select(*children.c).join_from(below, children, below.c.folder))
+    some = select(below.c.id).limit(MOST_SUMMED).subquery()
+    state = (
+        select(CatalogueVersion.size)
+        .where(CatalogueVersion.path_id == some.c.id, CatalogueVersion.kind.not_in([FOLDER, TABLE]))
+        .where(CatalogueVersion.since <= number, CatalogueVersion.ends > number)
+        .limit(1)
+        .lateral()
+    )
+    found = select(func.count(), func.coalesce(func.sum(state.c.size), 0))
+    count, size = session.execute(found.select_from(some).outerjoin(state, true())).one()
     return int(size) if count < MOST_SUMMED else _snapshot_bytes(session, part)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -33,6 +33,8 @@ from strongroom.runtime import Runtime
 FOLDERS = "deliveries"  # below the work folder
 LOOK_ROWS = 50
 LOOK_CELL = 500  # signs of a value that a preview shows
+LOOK_SIGNS = 256 * 1024  # of all values together, a cell counted as OF_CELL more
+OF_CELL = 40
 LOOK_SECONDS = 30.0  # to come to the first rows of a table; a dump is read from its beginning
 Pieces = Generator[bytes, None, None]
 TOO_FAR = "too-far-in"  # the table stands late in a large dump
@@ -216,9 +218,21 @@ def _rows(text: IO[bytes], name: tuple[str, str]) -> dict[str, Any] | None:
         if (table.schema, table.name) == name:
             return {
                 "columns": list(table.columns),
-                "rows": [[_short(each) for each in row] for row in islice(rows, LOOK_ROWS)],
+                "rows": _fitting([_short(each) for each in row] for row in islice(rows, LOOK_ROWS)),
             }
     return None
+
+
+def _fitting(rows: Iterable[list[str | None]]) -> list[list[str | None]]:
+    """The first ones that a page has room for, one at least: a table may have 1,600 columns."""
+    found: list[list[str | None]] = []
+    room = LOOK_SIGNS
+    for row in rows:
+        room -= sum(OF_CELL + len(each or "") for each in row)
+        if room < 0 and found:
+            break
+        found.append(row)
+    return found
 
 
 def _short(value: str | None) -> str | None:

@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import select
 
+from backup import wanted
 from backup.clearing import stands
 from backup.making import failure_of
 from backup.models import Point, PointSource, Source
@@ -26,6 +27,7 @@ from restore import choosing, kept
 from restore.browsing import errors
 from restore.choosing import Chosen, NowhereReached
 from restore.delivery import contents, ending, sealing, shipping
+from restore.delivery.asking import WANTED
 from restore.delivery.contents import FOLDERS, Job
 from restore.delivery.going import Going
 from restore.delivery.models import Delivery
@@ -107,7 +109,8 @@ def _make(going: Going) -> Made:
 
 
 def _part(going: Going) -> tuple[PointSource, Source]:
-    """What the point has of the source now. Raises NotFound for a point that is gone."""
+    """What the point has of the source now, and keeps for us. Raises NotFound for a point that is
+    gone, and PointGoing."""
     with going.session() as session:
         row = session.execute(
             select(PointSource, Source, stands().label("stands"))
@@ -119,10 +122,11 @@ def _part(going: Going) -> tuple[PointSource, Source]:
                 PointSource.snapshot_id.is_not(None),
             )
         ).one_or_none()
-    if row is None:
-        raise errors.no_part()
-    if not row.stands:
-        raise errors.gone()
+        if row is None:
+            raise errors.no_part()
+        if not row.stands:
+            raise errors.gone()
+        wanted.want(session, row.PointSource, until=going.runtime.now() + WANTED)
     return row.PointSource, row.Source
 
 

@@ -55,6 +55,7 @@ class Unique:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last one given, so that none is tried twice
 
     def name(self, wanted: str) -> str:
         """The cleaned name, with a number where another one cleaned to the same."""
@@ -62,10 +63,11 @@ class Unique:
         stem, dot, ending = clean.rpartition(".")
         if not stem:
             stem, dot, ending = clean, "", ""
-        found, number = clean, 1
+        found, number = clean, self._numbers.get(_folded(clean), 1)
         while _folded(found) in self._seen:
             number += 1
             found = f"{stem} ({number}){dot}{ending}"
+        self._numbers[_folded(clean)] = number
         self._seen.add(_folded(found))
         return found
 

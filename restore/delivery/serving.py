@@ -24,7 +24,7 @@ from restore.delivery.making import key_context
 from restore.delivery.models import Delivery
 from restore.delivery.ranges import Sent, Span
 from restore.delivery.sealing import CHUNK, TAG, ArtefactDamaged, Head, Seal
-from restore.delivery.states import SERVED, DeliveryState, End
+from restore.delivery.states import SERVED, DeliveryState, End, Kind
 from strongroom import envelopes
 from strongroom.actors import WORKER
 from strongroom.db import Role
@@ -38,6 +38,8 @@ from strongroom.storage import Credentials, Store
 BATCH = 4  # chunks that are asked of the region at once, and held
 STREAMS = 4  # at once in one process: the other threads serve pages
 OF_ONE = 2  # of these for one person, so that nobody keeps the others waiting
+OF_TENANT = 3  # for all persons of one tenant, however many it lets in
+DOWNLOADS = tuple(each for each in Kind if not each.is_preview)
 COUNTED_EVERY = 16 * 1024 * 1024  # bytes between two words about what was served
 
 
@@ -46,19 +48,24 @@ class Streams:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._of: Counter[UUID] = Counter()
+        self._persons: Counter[UUID] = Counter()
+        self._tenants: Counter[UUID] = Counter()
 
-    def begin(self, account: UUID) -> bool:
+    def begin(self, account: UUID, tenant: UUID) -> bool:
         """False when there are enough."""
         with self._lock:
-            if self._of.total() >= STREAMS or self._of[account] >= OF_ONE:
+            if self._persons.total() >= STREAMS or self._tenants[tenant] >= OF_TENANT:
                 return False
-            self._of[account] += 1
+            if self._persons[account] >= OF_ONE:
+                return False
+            self._persons[account] += 1
+            self._tenants[tenant] += 1
             return True
 
-    def end(self, account: UUID) -> None:
+    def end(self, account: UUID, tenant: UUID) -> None:
         with self._lock:
-            self._of -= Counter({account: 1})
+            self._persons -= Counter({account: 1})
+            self._tenants -= Counter({tenant: 1})
 
 
 streams = Streams()
@@ -247,9 +254,8 @@ def of_person(session: Session, account: UUID, *, most: int = 50) -> list[Delive
     """Downloads that a person asked for, the newest first."""
     wanted = (
         select(Delivery)
-        .where(Delivery.asker_id == account)
+        .where(Delivery.asker_id == account, Delivery.kind.in_(DOWNLOADS))
         .order_by(Delivery.asked_at.desc())
         .limit(most)
     )
-    found = session.execute(wanted).scalars().all()
-    return [row for row in found if not row.kind.is_preview]
+    return list(session.execute(wanted).scalars())

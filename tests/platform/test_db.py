@@ -111,6 +111,13 @@ def test_threads_that_come_at_once_share_one_engine(runtime: Runtime) -> None:
     database.close()
 
 
+def test_no_statement_of_a_page_holds_a_thread_for_long(runtime: Runtime) -> None:
+    with runtime.database.session(Role.WEB) as session:
+        assert session.execute(text("show statement_timeout")).scalar_one() == "20s"
+    with runtime.database.session(Role.WORKER) as session:
+        assert session.execute(text("show statement_timeout")).scalar_one() == "0"
+
+
 def test_the_server_speaks_utc_and_its_clock_is_aware(runtime: Runtime) -> None:
     with runtime.database.session(Role.WEB) as session:
         assert session.execute(text("show timezone")).scalar_one() == "UTC"

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from backup import names
 from backup.models import Source
-from restore.browsing import differences, folders, history, searching
+from restore.browsing import differences, folders, history, parts, searching
 from restore.browsing.differences import Change
 from restore.browsing.folders import Sort, View
 from restore.browsing.searching import Query
+from restore.delivery import asking
 from strongroom.db import Role
 from strongroom.ids import new_id
 from strongroom.runtime import Runtime
@@ -86,6 +87,10 @@ def _questions(source: UUID) -> list[tuple[str, Callable[[Session], object]]]:
 
         return ask
 
+    def sizes(session: Session) -> object:
+        part = parts.part(session, source, 11)
+        return asking._size_below(session, part, [DEEP, "/mail"])
+
     return [
         ("root", folder("/", View())),
         ("deep", folder(DEEP, View())),
@@ -97,6 +102,7 @@ def _questions(source: UUID) -> list[tuple[str, Callable[[Session], object]]]:
         ("number", search("0004321")),
         ("common", search("pdf")),
         ("deleted", search("fresh-3-1.txt")),
+        ("sizes", sizes),
         ("history", lambda s: history.of_path(s, source, "/mail/invoice-0000008.pdf").states),
         *((str(change), difference(change)) for change in Change),
     ]

@@ -52,6 +52,26 @@ def test_names_that_clean_to_the_same_stay_apart() -> None:
     assert found == ["a_b.txt", "a_b (2).txt", "A_B (3).TXT", "é", "e\u0301 (2)"]
 
 
+def test_many_names_that_clean_to_the_same_are_numbered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred thousand of them would take hours if each tried all numbers before its own."""
+    folded = names._folded
+    asked: list[str] = []
+
+    def noted(name: str) -> str:
+        asked.append(name)
+        return folded(name)
+
+    monkeypatch.setattr(names, "_folded", noted)
+    unique = names.Unique()
+
+    found = [unique.name(f"a{sign}.txt") for sign in ':?*<>|"' * 100]
+
+    assert len(set(found)) == 700
+    assert len(asked) < 10 * 700
+
+
 @pytest.mark.parametrize(
     ("text", "written"),
     [

@@ -392,3 +392,17 @@ def test_nobody_takes_all_the_streams(desk: Desk) -> None:
     for each in open_:
         each.close()
     assert desk.browser.client.get(address, headers=range_).status_code == 206
+
+
+@pytest.mark.parametrize("number", ["-1", str(2**31), "9" * 30])
+@pytest.mark.parametrize("what", ["downloads/choose", "previews", "restores/choose"])
+def test_a_number_that_no_point_can_have_is_refused(desk: Desk, what: str, number: str) -> None:
+    answer = desk.browser.post(
+        f"/t/acme/{what}", on="/account/", point=number, source=str(desk.source.id)
+    )
+
+    assert answer.status_code == 422
+
+
+def test_a_tenant_that_cannot_be_is_as_good_as_none(desk: Desk) -> None:
+    assert desk.browser.get("/t/a%00b/").status_code == 404

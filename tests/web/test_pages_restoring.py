@@ -386,6 +386,19 @@ def test_a_small_restore_and_one_aside_ask_nobody_else(office: Office) -> None:
     assert {aside.state, small.state} == {RestoreState.WAITING}
 
 
+def test_undoing_a_small_part_of_a_large_source_waits_for_somebody_else(office: Office) -> None:
+    set_policy(office.runtime, office.tenant, last=5, approve_restore_bytes=10)
+    (office.folder / SECRET).write_text("1")
+    done = office.work(id_of(office.confirm(office.plan(f"/{SECRET}", to="in-place"))))
+    assert office.row(done).state is RestoreState.DONE
+
+    undoing = office.work(id_of(office.post(done, "undo")))
+    assert "another owner or admin has to allow it" in office.page(undoing)
+    undone = id_of(office.confirm(undoing))
+
+    assert office.row(undone).state is RestoreState.ASKED
+
+
 def test_a_restore_that_waits_is_cancelled_from_its_page(office: Office) -> None:
     made = id_of(office.confirm(office.plan()))
     assert "Cancel" in office.page(made)

@@ -87,7 +87,7 @@ def headers(answer: Response, row: Delivery) -> None:
 
 def sent(runtime: Runtime, row: Delivery, asker: Asker, span: Span) -> Stream:
     """The first piece is proven whole before the answer begins."""
-    if not serving.streams.begin(asker.account):
+    if not serving.streams.begin(asker.account, row.tenant_id):
         abort(503)
     hang_up_on_the_slowest()
     known, here = scope.known(), scope.here()
@@ -100,14 +100,14 @@ def sent(runtime: Runtime, row: Delivery, asker: Asker, span: Span) -> Stream:
         pieces = Serving(runtime, row, asker, artefact, may_go_on).send(span)
         first = next(pieces, b"")
     except BaseException as error:
-        serving.streams.end(asker.account)
+        serving.streams.end(asker.account, row.tenant_id)
         if isinstance(error, ArtefactDamaged):
             abort(404)
         if isinstance(error, StorageError):
             log.warning("an artefact cannot be reached", delivery=str(row.id), code=error.code)
             abort(503)
         raise
-    return Stream(first, pieces, partial(serving.streams.end, asker.account))
+    return Stream(first, pieces, partial(serving.streams.end, asker.account, row.tenant_id))
 
 
 def hang_up_on_the_slowest() -> None:

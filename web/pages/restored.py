@@ -53,7 +53,7 @@ class Page:
     conflicts: Sequence[Conflict] = ()
     holds_until: datetime | None = None  # of a plan
     stale: bool = False
-    limit: int | None = None  # bytes above which somebody else has to allow it
+    limit: int | None = None  # bytes above which somebody else has to allow it; None: nobody has to
     confirmed: Restore | None = None  # from this plan
     undo_until: datetime | None = None
     undone_by: Restore | None = None
@@ -82,7 +82,7 @@ class Page:
     @property
     def needs_second(self) -> bool:
         size = int(self.report.get("total_bytes") or 0)
-        return self.in_place and not self.is_undo and approvals.exceeds(size, self.limit)
+        return self.in_place and approvals.exceeds(size, self.limit)
 
     @property
     def stopped_by(self) -> Conflict | None:
@@ -132,11 +132,13 @@ def _of_plan(session: Session, row: Restore, source: Source, now: datetime) -> d
         return {}
     until = plans.holds_until(row)
     old = until is None or until <= now or plans.changed_since(session, row)
+    asks = approvals.may_ask(session, row.undoes_id)
+    limit = approvals.limit_of(session, row.tenant_id) if asks else None
     return {
         "conflicts": conflicts.of(session, row, source, now=now),
         "holds_until": until,
         "stale": old,
-        "limit": approvals.limit_of(session, row.tenant_id),
+        "limit": limit,
         "confirmed": plans.restore_of(session, row),
     }
 

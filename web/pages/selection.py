@@ -67,4 +67,6 @@ def chosen() -> Selection:
         abort(redirect(scope.inside(form.get("page")) or "/", code=303))
     if len(found.paths) + len(found.tables) > MOST or (found.paths and found.tables):
         abort(422)
+    if not 0 <= found.number < 2**31:
+        abort(422)
     return found
