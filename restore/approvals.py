@@ -1,5 +1,5 @@
-"""A second person: a restore in place of more than the plan's size waits until somebody else,
-of the tenant or an operator, has allowed it. Nobody allows their own.
+"""A second person: a restore in place of more than the plan's size, or by which more than that would
+go, waits until somebody else, of the tenant or an operator, has allowed it. Nobody allows their own.
 
 An undo asks for none: it brings back what was there, within days, and was allowed on the way. Where
 only a part was restored that was not: the undo replaces all of the source, so it is asked for.
@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup import planning, policy, wanted
-from backup.models import PointSource, Snapshot
+from backup.models import Point, PointSource, Snapshot
 from restore.models import Restore
 from restore.states import Destination, RestoreState
 from restore.wishes import Wish
@@ -36,14 +36,31 @@ def exceeds(size: int, limit: int | None) -> bool:
     return limit is not None and size > limit
 
 
+def weight(session: Session, source: UUID, size: int, *, whole: bool) -> int:
+    """Bytes that count: what comes back, and of a whole source what it takes the place of."""
+    if not whole:
+        return size
+    newest = (
+        select(Snapshot.bytes)
+        .join(PointSource, PointSource.snapshot_id == Snapshot.id)
+        .join(Point, Point.id == PointSource.point_id)
+        .where(PointSource.source_id == source)
+        .order_by(Point.number.desc())
+        .limit(1)
+    )
+    return max(size, session.execute(newest).scalar_one_or_none() or 0)
+
+
 def needed(session: Session, wish: Wish, part: PointSource) -> bool:
-    """By the policy in force, and the size of what comes back."""
+    """By the policy in force, and what comes back or goes."""
     if wish.destination is not Destination.IN_PLACE or wish.dry_run:
         return False
     if not may_ask(session, wish.undoes):
         return False
     limit = limit_of(session, part.tenant_id)
-    return limit is not None and exceeds(_size(session, wish, part), limit)
+    whole = not wish.paths and not wish.tables
+    size = weight(session, part.source_id, _size(session, wish, part), whole=whole)
+    return exceeds(size, limit)
 
 
 def may_ask(session: Session, undoes: UUID | None) -> bool:

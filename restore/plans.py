@@ -78,7 +78,8 @@ def confirm(
         return there
     require_fresh(session, plan, now=at)
     if plan.undoes_id is not None:
-        undoing.wish_of(session, requests.found(session, plan.undoes_id), now=at)
+        done = requests.found(session, plan.undoes_id, lock=True)  # of two plans, one undoes it
+        undoing.wish_of(session, done, now=at)
     wish = _wish(plan, plan.destination, plan_id=plan.id, reason=reason)
     return requests.ask(session, plan.tenant_id, wish, by=by, at=at)
 

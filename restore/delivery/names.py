@@ -17,7 +17,7 @@ JOINERS = frozenset("\u200c\u200d")  # real letters' joints in Persian, Hindi an
 DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # wide ones run too
 
 
 def safe(name: str, *, instead: str = "_") -> str:

@@ -70,6 +70,9 @@ class Streams:
 
 streams = Streams()
 
+MOST_TIMES = 3  # the size: who broke off and began again that often asks for it anew
+LEAST = 1_000_000  # bytes: of small ones it makes no difference
+
 
 class NotServed(NotFound):
     """There is nothing here for whoever asks: no reason is told."""
@@ -108,6 +111,7 @@ def require_open(row: Delivery | None, token: str, asker: Asker, *, at: datetime
         or row.state is not DeliveryState.REDEEMED
         or row.link_hash is None
         or not _is_theirs(row, asker, at=at)
+        or row.served_bytes >= MOST_TIMES * max(row.size or 0, LEAST)
         or not tokens.same(row.link_hash.hex(), tokens.hashed(token).hex())
     ):
         raise NotServed("There is nothing here.")

@@ -199,3 +199,17 @@ def test_previews_do_not_push_downloads_out_of_the_list(
         found = serving.of_person(session, counter.asker.account, most=1)
 
     assert [each.id for each in found] == [row.id]
+
+
+def test_a_link_does_not_serve_the_same_bytes_for_ever(
+    runtime: Runtime, acme: Tenant, source: Source, counter: Counter
+) -> None:
+    row = counter.download(listed(runtime, acme), source)
+    token, at = counter.redeem(row), runtime.now()
+    serving.require_open(counter.current(row), token, counter.asker, at=at)
+    counter.fetch(row, 0, 0)  # and never the last byte
+    with runtime.database.session(Role.WEB, tenant=acme.id) as session:
+        session.execute(update(Delivery).values(served_bytes=3_000_000))
+
+    with pytest.raises(serving.NotServed):
+        serving.require_open(counter.current(row), token, counter.asker, at=at)

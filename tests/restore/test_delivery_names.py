@@ -79,6 +79,7 @@ def test_many_names_that_clean_to_the_same_are_numbered_at_once(
         ("+49 30 123", "'+49 30 123"),
         ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
         ("@SUM(A1)", "'@SUM(A1)"),
+        ("＝1+1", "'＝1+1"),
         ("\tx", "'\tx"),
         ("\r=x", '"\'\r=x"'),
         ("-12.50", "-12.50"),

@@ -30,7 +30,7 @@ from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from tests import cast
 from tests.backup.vaults import set_policy
-from tests.cast import rows_of
+from tests.cast import back_up, rows_of
 from tests.people.cast import Browser, People, Somebody, Statements, signed_in
 from tests.restore.asking import stored
 from web.pages import restore_words, words
@@ -361,6 +361,16 @@ def test_a_large_restore_in_place_waits_for_somebody_else(office: Office) -> Non
 
     assert office.row(asked).state is RestoreState.DONE
     assert office.row(asked).decided_by not in (None, office.row(asked).asked_by)
+
+
+def test_a_small_point_in_place_of_much_more_waits_for_somebody_else(office: Office) -> None:
+    (office.folder / "large.bin").write_bytes(bytes(range(256)) * 400)
+    back_up(office.runtime, office.tenant)
+    set_policy(office.runtime, office.tenant, last=5, approve_restore_bytes=50_000)
+    plan = office.plan(to="in-place")
+
+    assert "another owner or admin has to allow it" in office.page(plan)
+    assert office.row(id_of(office.confirm(plan))).state is RestoreState.ASKED
 
 
 def test_what_the_second_person_refuses_is_not_done(office: Office) -> None:

@@ -58,6 +58,7 @@ class Page:
     undo_until: datetime | None = None
     undone_by: Restore | None = None
     safety: int | None = None  # number of the safety point
+    weight: int = 0  # bytes of a plan that the limit is held against
     progress: Mapping[str, Any] | None = None  # as restore.progress.Told
     lists: Mapping[str, Sequence[Shown]] = field(default_factory=dict)  # of a plan, by kind
     left_out: Sequence[Shown] = ()
@@ -81,8 +82,7 @@ class Page:
 
     @property
     def needs_second(self) -> bool:
-        size = int(self.report.get("total_bytes") or 0)
-        return self.in_place and approvals.exceeds(size, self.limit)
+        return self.in_place and approvals.exceeds(self.weight, self.limit)
 
     @property
     def stopped_by(self) -> Conflict | None:
@@ -134,7 +134,10 @@ def _of_plan(session: Session, row: Restore, source: Source, now: datetime) -> d
     old = until is None or until <= now or plans.changed_since(session, row)
     asks = approvals.may_ask(session, row.undoes_id)
     limit = approvals.limit_of(session, row.tenant_id) if asks else None
+    size = int((row.report or {}).get("total_bytes") or 0)
+    whole = not row.paths and not row.tables
     return {
+        "weight": approvals.weight(session, row.source_id, size, whole=whole),
         "conflicts": conflicts.of(session, row, source, now=now),
         "holds_until": until,
         "stale": old,
