@@ -105,7 +105,7 @@ def to_plan(looking: Window, language: str) -> None:
     looking.follow(said(language, "Open this restore point"))
     looking.press(said(language, "Restore all of it"))
     looking.press(said(language, "In place of the live data"))
-    words = said(language, "Nothing has been changed. This is what would happen:")
+    words = said(language, "Nothing has been changed. The figures below say what would happen.")
     expect(looking.page.locator("main")).to_contain_text(words, timeout=MOMENT)
 
 

@@ -83,7 +83,7 @@ def test_a_deleted_invoice_comes_back_and_the_restore_is_undone(
     window.looked_at()
     person.press("Restore")
     person.press("In place of the live data")
-    person.sees("Nothing has been changed. This is what would happen:")
+    person.sees("Nothing has been changed. The figures below say what would happen.")
     window.looked_at()
     window.fill(person.say("Account id"), stand.tenant.slug)
     person.press("Replace the live data")
@@ -92,7 +92,7 @@ def test_a_deleted_invoice_comes_back_and_the_restore_is_undone(
     assert invoice.read_bytes() == was
 
     person.press("See what undoing would do")
-    person.sees("Nothing has been changed. This is what would happen:")
+    person.sees("Nothing has been changed. The figures below say what would happen.")
     window.looked_at()
     window.fill(person.say("Account id"), stand.tenant.slug)
     person.press("Undo the restore")
