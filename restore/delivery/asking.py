@@ -137,8 +137,8 @@ def look(session: Session, tenant: UUID, wish: Wish, asker: Asker, *, at: dateti
         paths=paths,
         tables=tables,
         expected_bytes=size,
+        state=DeliveryState.WAITING,
     )
-    row.state = DeliveryState.WAITING
     wanted.want(session, _held(session, row), until=at + PROPOSED_LIFE)
     return _added(session, row, asker, at, Reason("preview-asked", {"from": asker.address}))
 
@@ -262,14 +262,13 @@ def _renamed(row: Delivery, kind: Kind) -> str:
 def _row(
     tenant: UUID, part: Part, kind: Kind, asker: Asker, at: datetime, **more: object
 ) -> Delivery:
-    values = {"paths": [], "tables": []} | more
+    values = {"paths": [], "tables": [], "state": DeliveryState.PROPOSED} | more
     return Delivery(
         id=new_id(),
         tenant_id=tenant,
         point_id=part.point.id,
         source_id=part.source,
         kind=kind,
-        state=DeliveryState.PROPOSED,
         asker_id=asker.account,
         web_session_id=asker.web_session,
         asked_by=str(asker.actor),

@@ -253,6 +253,7 @@ def test_a_safety_point_is_not_judged(
     assert open_findings(runtime, acme) == []
 
 
+@pytest.mark.long
 def test_files_that_were_all_encrypted_are_seen_and_new_files_are_not(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:

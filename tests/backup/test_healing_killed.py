@@ -90,7 +90,8 @@ def harm_in_many_ways(held: Vault) -> Healing:
     return want(held, damaged=harming.damaged_packs(held))
 
 
-@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.long), "after"])
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_healing_that_is_interrupted_at_every_step_ends_the_same(
     runtime: Runtime,
     acme: Tenant,

@@ -85,6 +85,7 @@ def test_with_one_region_what_is_lost_is_named_and_the_next_backup_stores_it_aga
         assert restored(held, point, tmp_path / "back") == [digest(folder)]
 
 
+@pytest.mark.long
 def test_what_the_source_has_no_more_either_is_given_up_and_later_points_are_proven(
     runtime: Runtime, lonely: Tenant, tmp_path: Path
 ) -> None:

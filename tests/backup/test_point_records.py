@@ -42,6 +42,7 @@ def test_moved_or_changed_it_does_not_open(runtime: Runtime, acme: Tenant, tmp_p
             point_records.read(held.site, one.id)
 
 
+@pytest.mark.long
 def test_it_goes_with_its_copy_versions_and_all(
     runtime: Runtime, acme: Tenant, clock: FakeClock, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_second_pass_finds_nothing_to_do(runtime: Runtime, acme: Tenant, tmp_p
     assert [removal.apply(runtime, acme.id, v.site.row.id) for v in vaults(runtime, acme)] == [0, 0]
 
 
+@pytest.mark.long
 def test_it_goes_also_where_business_time_is_shifted(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_pass_that_would_take_too_much_takes_nothing(
     assert len(vault(runtime, acme).snapshot_ids()) == 1
 
 
+@pytest.mark.long
 def test_a_word_for_some_points_is_none_for_others(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:

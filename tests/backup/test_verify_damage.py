@@ -204,6 +204,7 @@ def test_a_region_that_is_away_fails_no_proof(
     assert None not in {each.verified_at for each in rows(held)}
 
 
+@pytest.mark.long
 def test_pruned_packs_are_not_missed(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock
 ) -> None:

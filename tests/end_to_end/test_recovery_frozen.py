@@ -35,6 +35,7 @@ def open_of(runtime: Runtime, tenant: Tenant) -> list[Finding]:
         return list(findings.open_of(session, tenant.id))
 
 
+@pytest.mark.long
 def test_what_was_pruned_after_the_last_dump_goes_once_a_person_let_it(
     lost: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -330,6 +330,7 @@ def test_a_point_that_went_meanwhile_is_replaced_by_the_newest(
     assert ended.point_id == new.id
 
 
+@pytest.mark.long
 def test_what_an_older_point_showed_is_settled_by_a_newer_one(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:
