@@ -79,9 +79,8 @@ def add_moments(tenant: Blueprint, runtime: Runtime) -> None:
         with scope.reading() as session:
             found = calendar.calendar(session, scope.here().id, days, now=runtime.now())
         tallies = months.tallies(year, found.days)
-        return render_template(
-            "tenant/find/year.html", here=scope.here(), year=year, tallies=tallies, looks=LOOKS
-        )
+        more = {"tallies": tallies, "looks": LOOKS, "today": found.today}
+        return render_template("tenant/find/year.html", here=scope.here(), year=year, **more)
 
     @tenant.get(POINT)
     @scope.tenant(Action.SEE_STATUS)
