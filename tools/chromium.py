@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,16 +50,10 @@ def provide(tools: Path) -> Chromium:
     if found is not None:
         return found
     place = tools / "chromium"
-    fresh = Path(tempfile.mkdtemp(prefix="chromium-", dir=tools))
-    try:
+    with debian.placed(place) as fresh:
         debian.unpack_with_needed(PACKAGES, into=fresh)
         fonts, cache = place / "usr" / "share" / "fonts", place / "cache"
         (fresh / "fonts.conf").write_text(FONTS.format(fonts=fonts, cache=cache))
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.chmod(0o755)
-        fresh.rename(place)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     found = find(tools)
     if found is None:
         raise Trouble(

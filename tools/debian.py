@@ -97,6 +97,19 @@ def unpack_with_needed(packages: Sequence[str], *, into: Path) -> None:
         raise _missing(named, complaint)
 
 
+@contextmanager
+def placed(place: Path) -> Iterator[Path]:
+    """An empty folder that becomes `place` when the block ends well; else nothing is left of it."""
+    fresh = Path(tempfile.mkdtemp(prefix=f"{place.name}-", dir=place.parent))
+    try:
+        yield fresh
+        shutil.rmtree(place, ignore_errors=True)
+        fresh.chmod(0o755)  # the stack's own account has to enter it
+        fresh.rename(place)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def archives(etc: Path = ETC) -> list[Archive]:
     """The machine's archives that have a `main`, without the ones for security updates."""
     usable = [each for each in _all_archives(etc) if "security" not in each.suite]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from tools import debian
@@ -59,17 +57,12 @@ def _fetch(place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
     for suite in SUITES:
-        fresh = Path(tempfile.mkdtemp(prefix="restic-", dir=place.parent))
         try:
-            debian.unpack("restic", suite=suite, into=fresh)
-            shutil.rmtree(place, ignore_errors=True)
-            fresh.chmod(0o755)  # the stack's own account has to enter it
-            fresh.rename(place)
+            with debian.placed(place) as fresh:
+                debian.unpack("restic", suite=suite, into=fresh)
             return
         except Trouble as trouble:
             reasons.append(trouble.found)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
     raise _missing(
         "none on PATH that is new enough, and from Debian: " + "; ".join(dict.fromkeys(reasons))
     )

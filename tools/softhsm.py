@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +36,9 @@ def provide(tools: Path) -> SoftHsm:
     found = find(tools)
     if found is not None:
         return found
-    place = tools / "softhsm"
-    fresh = Path(tempfile.mkdtemp(prefix="softhsm-", dir=tools))
-    try:
+    with debian.placed(tools / "softhsm") as fresh:
         for package in PACKAGES:
             debian.unpack(package, suite=None, into=fresh)
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.chmod(0o755)
-        fresh.rename(place)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     found = find(tools)
     if found is None:
         raise Trouble(
