@@ -18,8 +18,8 @@ from tenants.models import Tenant
 from web import cookies, scope
 from web.cookies import Site
 from web.pages.enrolling import LENGTH, UNEQUAL
+from web.pages.language import N_
 from web.pages.signing import TOO_MANY, attached
-from web.pages.words import N_
 
 WRONG_PASSWORD = N_("The password that you have now is not right.")
 

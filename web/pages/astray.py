@@ -19,8 +19,7 @@ from restore.browsing.errors import BadCursor, NotListedYet
 from restore.browsing.parts import Ref
 from strongroom.errors import NotFound, StrongroomError
 from web import scope
-from web.pages.language import gettext
-from web.pages.words import N_
+from web.pages.language import N_, gettext
 
 View = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from restore.delivery.states import DeliveryState, End, Kind
-from web.pages.words import N_
+from web.pages.language import N_
 
 KINDS: Mapping[str, str] = {
     Kind.FILE: N_("The file as it is"),

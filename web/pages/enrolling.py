@@ -18,8 +18,8 @@ from strongroom.people.passkeys import Site as Asker
 from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.cookies import Site
+from web.pages.language import N_
 from web.pages.signing import TOO_MANY, WRONG_CODE, answer_of, attached, device_time
-from web.pages.words import N_
 
 UNEQUAL = N_("The two passwords are not the same.")
 LENGTH = N_("A password has 12 to 200 characters.")

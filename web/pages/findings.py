@@ -11,12 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from backup.models import Finding
-
-
-def N_(text: str) -> str:  # the name by which messages are extracted
-    """Marks a message that is translated where it is shown."""
-    return text
-
+from web.pages.language import N_
 
 MOST = 30  # on a page; the command line has all
 ODD = N_(

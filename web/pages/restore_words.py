@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping
 
 from restore.conflicts import Code
 from restore.states import Destination, RestoreState
-
-
-def N_(text: str) -> str:  # the name by which messages are extracted
-    """Marks a message that is translated where it is shown."""
-    return text
-
+from web.pages.language import N_
 
 STATES: Mapping[str, str] = {
     RestoreState.ASKED: N_("waits for a second person"),

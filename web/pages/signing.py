@@ -17,7 +17,7 @@ from strongroom.people.signing_in import Begun
 from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.cookies import Site
-from web.pages.words import N_
+from web.pages.language import N_
 
 WRONG = N_("That is not right. Check the address and the password, then try again.")
 WRONG_CODE = N_("That code is not right, or it was used before. Wait for the next one.")

@@ -19,8 +19,8 @@ from strongroom.people.rules import Action, GrantScope
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web import scope
+from web.pages.language import N_
 from web.pages.signing import TOO_MANY
-from web.pages.words import N_
 
 NO_TENANT = N_("There is no tenant of this account id.")
 PIN_RIGHT = N_("The PIN is right: the caller speaks for this tenant.")

@@ -23,7 +23,7 @@ from strongroom.runtime import Runtime
 from web import scope
 from web.cookies import Site
 from web.pages import delivering, finding, restoring
-from web.pages.words import N_
+from web.pages.language import N_
 
 BAD_CONTACT = N_("A second contact needs a name and an e-mail address.")
 BAD_MEMBER = N_("That could not be done: check the address, and that it is not somebody of ours.")

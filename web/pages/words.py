@@ -15,13 +15,7 @@ from web.health import Attention, Trouble
 from web.pages import restore_words
 from web.pages.findings import FINDINGS
 from web.pages.formats import ltr
-from web.pages.language import gettext, ngettext
-
-
-def N_(text: str) -> str:  # the name by which messages are extracted
-    """Marks a message that is translated where it is shown."""
-    return text
-
+from web.pages.language import N_, gettext, ngettext
 
 TROUBLES: Mapping[str, str] = {
     Attention.OVERDUE: N_("overdue"),
