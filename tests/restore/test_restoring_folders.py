@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backup.models import Point, Source
+from backup.models import Copy, Point, PointSource, Proof, Source
+from restore import tasks
 from restore.states import Destination
+from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from tests import cast
@@ -18,6 +20,7 @@ from tests.restore.asking import (
     ask,
     beside,
     carry_out,
+    current,
     face,
     faces,
     failure,
@@ -105,6 +108,27 @@ def test_in_place_takes_a_safety_point_of_that_source_only(office: Office, tmp_p
     [run] = safety_runs(office.runtime, office.tenant)
     assert run.only_source_id == office.source.id
     assert report(row)["safety_point"] == str(run.id) == str(row.safety_run_id)
+
+
+def test_what_follows_a_safety_point_is_rung_for_at_once(office: Office) -> None:
+    row = give_back(office.runtime, office.point, office.source)
+
+    with office.runtime.database.session(Role.WORKER, tenant=office.tenant.id) as session:
+        copies = session.query(Copy).filter_by(point_id=row.safety_run_id).all()
+        proofs = session.query(Proof).filter(Proof.copy_id.in_([each.id for each in copies])).all()
+    waiting = [each for each in (*copies, *proofs) if each.state == "waiting"]
+    assert waiting
+    assert [each.nudged_at for each in waiting] == [None] * len(waiting)
+
+
+def test_the_task_lists_what_the_safety_point_holds(office: Office) -> None:
+    row = ask(office.runtime, office.point, office.source)
+
+    tasks.carry_out(str(row.tenant_id), str(row.id))
+
+    made = current(office.runtime, row).safety_run_id
+    parts = cast.rows_of(office.runtime, office.tenant, PointSource, PointSource.point_id == made)
+    assert [each.catalogued_at is not None for each in parts] == [True]
 
 
 def test_aside_is_a_new_folder_and_the_live_one_is_not_touched(office: Office) -> None:

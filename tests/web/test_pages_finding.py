@@ -74,6 +74,15 @@ def pages(on: Shelf) -> Sequence[str]:
     )
 
 
+def test_a_year_offers_no_days_to_come(admin: Browser, on: Shelf) -> None:
+    page = admin.get(f"/t/acme/years/{TODAY.year}").text
+
+    assert f"years/{TODAY.year - 1}" in page
+    assert f"years/{TODAY.year + 1}" not in page
+    assert f"month={TODAY:%Y-%m}" in page
+    assert f"month={TODAY.year}-12" not in page
+
+
 def test_every_page_speaks_both_languages(admin: Browser, on: Shelf) -> None:
     for address in pages(on):
         mark = "&" if "?" in address else "?"
