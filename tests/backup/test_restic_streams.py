@@ -165,4 +165,4 @@ def test_no_descriptor_is_left_open(ready: Stage) -> None:
     stored(ready, producer("printf more"))
     with pytest.raises(errors.StreamBroken):
         stored(ready, producer("exit 1"))
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert set(Path("/proc/self/fd").iterdir()) <= before  # older ones may be collected meanwhile

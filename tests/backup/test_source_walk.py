@@ -52,7 +52,7 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
             os.close(walk.open_folder(folder))
         except FileNotFoundError:
             continue
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_backup_reads_the_folder_that_was_opened_and_not_what_took_its_place(
