@@ -183,8 +183,7 @@ def keep_only(scratch: Scratch, chosen: list[tuple[str, str]]) -> None:
     seconds = scratch.budget.seconds + connection.PATIENCE_SECONDS
     with connection.talk(scratch.login, seconds=seconds) as line:
         fingerprint.fix(line, statement_seconds=scratch.budget.seconds)
-        present = {(each.schema, each.name) for each in fingerprint.take(line).tables}
-        for table in sorted(present - set(chosen)):
+        for table in sorted(set(fingerprint.names(line)) - set(chosen)):
             # A partition may be gone already with its parent.
             line.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(*table)))
 

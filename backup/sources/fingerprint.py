@@ -25,6 +25,8 @@ Line = psycopg.Connection[Row]
 Positions = dict[tuple[str, str], int]  # (schema, name) to the next number
 
 MOST = 200_000  # rows of one list: tables, sequences, functions and the like
+BETWEEN = "\x1f"  # values of a row, as it is summed
+AT_ONCE = 45  # columns: PostgreSQL passes 100 arguments to a function
 
 FIXED = {
     "search_path": "pg_catalog",
@@ -74,6 +76,11 @@ def take(line: Line, *, schema: str | None = None, positions: Positions | None =
         roles=tuple(text(name) for (name,) in rows(line, queries.ROLES, chosen)),
         large_objects=0 if schema is not None else int(large),
     )
+
+
+def names(line: Line) -> list[tuple[str, str]]:
+    """Schema and name of every table that a manifest has."""
+    return [(text(row[0]), text(row[1])) for row in rows(line, queries.TABLES, {"schema": None})]
 
 
 def take_tables(line: Line, chosen: Iterable[tuple[str, str]]) -> list[Table]:
@@ -129,13 +136,34 @@ def _table(line: Line, row: Row) -> Table:
 
 
 def _content(line: Line, table: tuple[str, str], columns: list[str]) -> tuple[int, str]:
-    fields = sql.SQL(", ").join(sql.Identifier("t", column) for column in columns)
     query = sql.SQL(
-        "SELECT count(*), coalesce(sum(('x' || left(md5(ROW({})::text), 16))::bit(64)::bigint), 0)"
+        "SELECT count(*), coalesce(sum(('x' || left(md5({}), 16))::bit(64)::bigint), 0)"
         " FROM ONLY {} t"
     )
-    count, content = only(line, query.format(fields, sql.Identifier(*table)))
+    count, content = only(line, query.format(_written(columns), sql.Identifier(*table)))
     return int(count), str(int(content))
+
+
+def _written(columns: list[str]) -> sql.Composable:
+    """A row as text. ROW(…)::text would look at every character for quoting: half as fast.
+
+    `concat_ws` writes as a dump does, and never calls a cast that the tenant may have made.
+    """
+    pieces = [
+        _joined(
+            part
+            for column in columns[begin : begin + AT_ONCE]
+            for name in [sql.Identifier("t", column)]
+            for part in (name, sql.SQL("{} IS NULL").format(name))
+        )
+        for begin in range(0, len(columns), AT_ONCE)
+    ]
+    return _joined(pieces) if pieces else sql.Literal("")
+
+
+def _joined(parts: Iterable[sql.Composable]) -> sql.Composable:
+    written = sql.SQL(", ").join(parts)
+    return sql.SQL("concat_ws({}, {})").format(sql.Literal(BETWEEN), written)
 
 
 def _spans(first: Positions, last: Positions) -> tuple[Sequence, ...]:

@@ -1,11 +1,12 @@
 """What was in a database at one moment: the yardstick for every later restore of it.
 
 A table's `content` is the sum, over its rows, of the first 64 bits (signed) of the MD5 of the row
-written as text, columns in the order of their names (`fingerprint.py` takes it). Equal content
-and rows mean the same rows in any order. Its limits: it proves against loss and damage, not
-against somebody who wants two tables to look alike; two types that are written alike count as
-alike (the definition digest tells them apart); large objects are counted, not read; views,
-materialized views and foreign tables count by name; function bodies are not compared.
+written as text: columns in the order of their names, and of each whether it is null
+(`fingerprint.py` takes it). Equal content and rows mean the same rows in any order. Its limits: it
+proves against loss and damage, not against somebody who wants two tables to look alike; two types
+that are written alike count as alike (the definition digest tells them apart); large objects are
+counted, not read; views, materialized views and foreign tables count by name; function bodies are
+not compared.
 
 Definition digests name nothing by schema that lies in the table's own, so that a schema restored
 under another name compares equal.
@@ -21,7 +22,7 @@ from typing import Any
 
 from strongroom.errors import BadValue
 
-FORM = 1  # of the JSON; a reader refuses what it does not know
+FORM = 2  # of the JSON; a reader refuses what it does not know
 
 
 @dataclass(frozen=True)

@@ -194,3 +194,59 @@ def test_content_counts_in_any_order_and_tells_a_changed_row(server: Server) -> 
     assert after["invoices"].content != tables["invoices"].content
     assert after["invoices"].rows == 200
     assert {table.name for table in before.tables} == {"customers", "invoices", "audit"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "one", "other"),
+    [
+        ("a text, b text", "('ab', 'c')", "('a', 'bc')"),
+        ("a text, b text", "('', 'c')", "(NULL, 'c')"),
+        ("a text, b text", "('c', NULL)", "(NULL, 'c')"),
+        ("a text, b text", "('a', NULL)", "('a', '')"),
+        ("a numeric", "(1.0)", "(1.00)"),
+        ("a int[]", "('{1,NULL}')", "('{1}')"),
+        ("a json", """('{"a":1}')""", """('{"a": 1}')"""),
+        ("a timestamptz", "('2026-01-01 00:00+00')", "('2026-01-01 00:00+01')"),
+    ],
+)
+def test_rows_that_are_not_alike_have_another_sum(
+    server: Server, columns: str, one: str, other: str
+) -> None:
+    name = server.business(script="SELECT 1")
+    for table, values in (("one", one), ("same", one), ("other", other)):
+        server.run(name, f"CREATE TABLE {table} ({columns}); INSERT INTO {table} VALUES {values}")
+    content = {table.name: table.content for table in manifest_now(server, name).tables}
+    assert content["one"] == content["same"] != content["other"]
+
+
+def test_values_that_change_places_between_rows_are_told(server: Server) -> None:
+    name = server.business(script="SELECT 1")
+    server.run(name, "CREATE TABLE one AS VALUES (1, 'a'), (2, 'b')")
+    server.run(name, "CREATE TABLE other AS VALUES (1, 'b'), (2, 'a')")
+    first, second = manifest_now(server, name).tables
+    assert first.content != second.content
+
+
+def test_a_table_may_be_as_wide_as_postgresql_lets_it_or_have_no_column(server: Server) -> None:
+    name = server.business(script="SELECT 1")
+    wide = ", ".join(f"c{number} smallint" for number in range(1600))
+    server.run(name, f"CREATE TABLE wide ({wide}); INSERT INTO wide (c0, c1599) VALUES (1, 2)")
+    server.run(name, "CREATE TABLE bare (); INSERT INTO bare DEFAULT VALUES")
+    before = {table.name: table for table in manifest_now(server, name).tables}
+    server.run(name, "UPDATE wide SET c1599 = NULL, c1598 = 2")
+    after = {table.name: table for table in manifest_now(server, name).tables}
+    assert before["bare"].rows == before["wide"].rows == 1
+    assert before["wide"].content != after["wide"].content
+
+
+def test_a_cast_that_the_tenant_made_is_never_called(server: Server) -> None:
+    name = server.business(script="SELECT 1")
+    server.run(
+        name,
+        "CREATE TYPE mood AS ENUM ('good');"
+        "CREATE FUNCTION loud(mood) RETURNS text LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'called'; END$$;"
+        "CREATE CAST (mood AS text) WITH FUNCTION loud(mood) AS IMPLICIT;"
+        "CREATE TABLE moods AS SELECT 'good'::mood AS mood",
+    )
+    assert [table.rows for table in manifest_now(server, name).tables] == [1]

@@ -173,11 +173,11 @@ def test_the_cluster_is_alone_in_its_network(stage: Stage) -> None:
     with stage.loaded("CREATE TABLE t (a text)") as (made, _):
         if scratch.NO_NETWORK in made.notes:
             pytest.skip("this system does not permit network namespaces")
-        for server in processes.working_in(made.data, program="postgres"):
-            own = (processes.PROC / str(server.pid) / "ns" / "net").readlink()
-            assert own != Path("/proc/self/ns/net").readlink()
-            listening = (processes.PROC / str(server.pid) / "net" / "tcp").read_text()
-            assert len(listening.splitlines()) == 1
+        postmaster = (made.data / "postmaster.pid").read_text().split()[0]
+        own = (processes.PROC / postmaster / "ns" / "net").readlink()
+        assert own != Path("/proc/self/ns/net").readlink()
+        listening = (processes.PROC / postmaster / "net" / "tcp").read_text()
+        assert len(listening.splitlines()) == 1
 
 
 def test_a_plain_user_can_cut_the_network_too() -> None:
