@@ -134,6 +134,7 @@ class Slot(OfTenant, Base):
         refers("schedule_id", "schedules"),
         refers("run_id", "backup_runs"),
         UniqueConstraint("tenant_id", "schedule_id", "at"),
+        Index(None, "tenant_id", "local_date"),
     )
 
     schedule_id: Mapped[uuid.UUID]
@@ -151,6 +152,7 @@ class BackupRun(OfTenant, Work, Base):
         refers("policy_id", "policies"),
         refers("only_source_id", "sources"),
         Index("ix_backup_runs_due", "due_at", postgresql_where="state in ('queued', 'making')"),
+        Index(None, "tenant_id", "local_date"),
     )
     STEPS = RUN_STEPS
     WAITING = RunState.QUEUED

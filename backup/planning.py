@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -180,6 +181,17 @@ def current_policy(session: Session, tenant: UUID) -> Policy:
     return session.execute(
         select(Policy).where(Policy.tenant_id == tenant).order_by(Policy.version.desc()).limit(1)
     ).scalar_one()
+
+
+def late(policy: Policy, schedules: Sequence[Schedule], *, now: datetime) -> list[schedule.Slot]:
+    """What was due by these schedules of the policy's tenant, and nobody has planned."""
+    return [
+        slot
+        for row in schedules
+        for slot in schedule.late(
+            _plan(policy, row.cadence), since=row.last_at, next_at=row.next_at, now=now
+        )
+    ]
 
 
 def _has_sources(session: Session, tenant: UUID) -> bool:

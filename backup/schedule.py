@@ -22,6 +22,7 @@ from backup.policy import EffectivePolicy
 from strongroom.errors import BadValue
 
 CLOCK_TOLERANCE = timedelta(minutes=5)  # apart by more than this, two clocks disagree
+LATE = timedelta(minutes=15)  # a dispatcher plans what is due within seconds
 NO_PLACES = {"localtime", "posixrules", "Factory"}  # file names in the database, not zones
 
 DAY = timedelta(days=1)
@@ -122,6 +123,13 @@ def due_slots(
         if slot.at > after and (last is None or slot.local_date > last.local_date):
             due.append(slot)
     return due
+
+
+def late(schedule: Schedule, *, since: datetime, next_at: datetime, now: datetime) -> list[Slot]:
+    """What was due after `since`, and nobody has taken or called missed: whoever plans is away."""
+    return (
+        due_slots(schedule, last=None, since=since, now=now - LATE) if next_at <= now - LATE else []
+    )
 
 
 def plan_catch_up(due: Sequence[Slot]) -> CatchUp:

@@ -29,7 +29,6 @@ from strongroom.errors import BadValue
 from strongroom.regions import Region
 
 MOST_DAYS = 3700
-LATE = timedelta(minutes=15)  # a dispatcher plans what is due within seconds
 RUNNING = (RunState.QUEUED, RunState.MAKING)
 NO_POINT = (*RUNNING, RunState.FAILED, RunState.QUARANTINED)
 
@@ -246,6 +245,5 @@ def _late(
     found: list[schedule.Slot] = []
     for row in schedules:
         plan = schedule.schedule_of(known.policy, row.cadence, zone=known.zone, tenant_id=tenant)
-        if row.next_at <= now - LATE:
-            found += schedule.due_slots(plan, last=None, since=row.last_at, now=now - LATE)
+        found += schedule.late(plan, since=row.last_at, next_at=row.next_at, now=now)
     return found

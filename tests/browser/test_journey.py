@@ -47,6 +47,7 @@ class Person:
         self.press("Sign in")
         if self.who.secret:
             self.prove()
+        self.window.page.wait_for_url(f"**/t/{self.stand.tenant.slug}**")
 
     def prove(self) -> None:
         """With the code that the app shows."""

@@ -1,9 +1,11 @@
-"""What an operator sees: all tenants, and one of them. Read-only; moving parts renew themselves."""
+"""What an operator sees: all tenants, their days, and one of them. Read-only; moving parts renew
+themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +14,22 @@ from flask import Blueprint, Response, abort, request
 from strongroom.db import Role
 from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
-from web import health, rehearsed, scope
+from web import days, health, rehearsed, scope
+from web.days import Cell, Strip
 from web.health import RANK, Attention, Counts, Health
-from web.pages import detail
+from web.pages import detail, months
+from web.pages.months import Mark
 from web.pages.moving import BUSY_SECONDS, IDLE_SECONDS, send
 from web.rehearsed import LastDrill
 
 ROWS = 100  # tenants or points on one page
+SPANS = (30, 90)  # days
+# Colour and sign of a day, the same as on a tenant's calendar.
+LOOKS: Mapping[Cell, tuple[str, str]] = {
+    **{Cell(mark.value): look for mark, look in months.LOOKS.items() if mark is not Mark.REMOVED},
+    Cell.NOT_DUE: ("quiet", "·"),
+    Cell.BEFORE: ("none", " "),
+}
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,49 @@ class Overview:
     working: int
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which tenants by days; None: all."""
+
+    span: int
+    plan: str | None
+    region: str | None
+    cause: Attention | None
+
+    @classmethod
+    def of_request(cls) -> Choice:
+        """What the address says; what makes no sense there chooses nothing."""
+        span = request.args.get("days", SPANS[0], type=int)
+        cause = request.args.get("cause")
+        return cls(
+            span=span if span in SPANS else SPANS[0],
+            plan=request.args.get("plan") or None,
+            region=request.args.get("region") or None,
+            cause=Attention(cause) if cause in set(Attention) else None,
+        )
+
+    def takes(self, tenant: Health) -> bool:
+        return (self.plan is None or tenant.plan == self.plan) and (
+            self.cause is None or any(each.code is self.cause for each in tenant.troubles)
+        )
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """The page of tenants by days."""
+
+    choice: Choice
+    sheet: Sheet  # of Health, worst first
+    dates: Sequence[date]
+    strips: Mapping[UUID, Strip]
+    plans: Mapping[str, Mapping[str, str]]  # names by language, by code
+    regions: Sequence[str]
+    causes: Mapping[Attention, int]
+    looks: Mapping[Cell, tuple[str, str]]
+
+
 def make(runtime: Runtime) -> Blueprint:
-    """`/tenants` and `/tenants/<slug>`."""
+    """`/tenants`, `/tenants/<slug>` and `/days`."""
     console = Blueprint("console", __name__)
 
     @console.get("/tenants")
@@ -55,6 +107,11 @@ def make(runtime: Runtime) -> Blueprint:
     def overview() -> Response:
         page = read_overview(runtime)
         return _send("overview", runtime, moving=page.working > 0, page=page)
+
+    @console.get("/days")
+    @scope.platform(Action.SEE_CONSOLE)
+    def by_day() -> Response:
+        return _send("days", runtime, moving=False, page=read_heatmap(runtime))
 
     @console.get("/tenants/<slug>")
     @scope.platform(Action.SEE_CONSOLE)
@@ -90,6 +147,30 @@ def read_overview(runtime: Runtime) -> Overview:
         waiting=sum(each.newest is None and not each.troubles for each in everybody),
         causes=causes(everybody),
         working=sum(len(each.working) for each in everybody),
+    )
+
+
+def read_heatmap(runtime: Runtime) -> Heatmap:
+    """The tenants that were chosen, and their days."""
+    choice, now = Choice.of_request(), runtime.now()
+    with runtime.database.session(Role.OPERATOR) as session:
+        everybody = health.read(session, now=now)
+        there = None if choice.region is None else days.in_region(session, choice.region)
+        chosen = [
+            each for each in everybody if choice.takes(each) and (there is None or each.id in there)
+        ]
+        sheet = cut(sorted(chosen, key=urgency))
+        found = days.read(session, [each.id for each in sheet.rows], choice.span, now=now)
+        regions = days.regions(session)
+    return Heatmap(
+        choice=choice,
+        sheet=sheet,
+        dates=found.dates,
+        strips=found.strips,
+        plans={each.plan: each.plan_names for each in everybody},
+        regions=regions,
+        causes=causes(everybody),
+        looks=LOOKS,
     )
 
 

@@ -279,6 +279,8 @@ DAYS: Mapping[str, str] = {  # what a day of the calendar says
     "overdue": N_("overdue"),
     "missed": N_("missed"),
     "removed": N_("removed"),
+    "not-due": N_("nothing was due"),
+    "before": N_("before its start"),
 }
 ENTRIES: Mapping[str, str] = {  # what lies in a folder; others are shown by restic's word
     "dir": N_("folder"),

@@ -490,6 +490,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_backup_runs_tenant_id_id")),
     )
     op.create_index(
+        op.f("ix_backup_runs_tenant_id_local_date"),
+        "backup_runs",
+        ["tenant_id", "local_date"],
+        unique=False,
+    )
+    op.create_index(
         "ix_backup_runs_due",
         "backup_runs",
         ["due_at"],
@@ -1149,6 +1155,9 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "tenant_id", "schedule_id", "at", name=op.f("uq_slots_tenant_id_schedule_id_at")
         ),
+    )
+    op.create_index(
+        op.f("ix_slots_tenant_id_local_date"), "slots", ["tenant_id", "local_date"], unique=False
     )
     op.create_table(
         "copies",
