@@ -1,5 +1,6 @@
 """A second person: a restore in place of more than the plan's size, or by which more than that would
 go, waits until somebody else, of the tenant or an operator, has allowed it. Nobody allows their own.
+Up to a day may have passed by then, so what held when it was asked for is asked for once more.
 
 An undo asks for none: it brings back what was there, within days, and was allowed on the way. Where
 only a part was restored that was not: the undo replaces all of the source, so it is asked for.
@@ -7,6 +8,7 @@ only a part was restored that was not: the undo replaces all of the source, so i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,21 +16,36 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup import planning, policy, wanted
-from backup.models import Point, PointSource, Snapshot
+from backup.models import Point, PointSource, Snapshot, Source
+from restore import undoing
 from restore.models import Restore
 from restore.states import Destination, RestoreState
 from restore.wishes import Wish
 from strongroom.actors import DISPATCHER, Actor
 from strongroom.errors import NotFound, Refused
 from strongroom.lifecycle import Move, Reason, advance
+from strongroom.people.rules import Action
 
 LASTS = timedelta(days=1)  # then it has to be asked for again
+AskerMay = Callable[[Restore], bool]  # whether who asked may still do it, by the accounts as of now
 
 
 class OwnRestore(Refused):
     """Nobody allows what they asked for themselves."""
 
     code = "own-restore"
+
+
+class AskerMayNot(Refused):
+    """Who asked has lost the right to it meanwhile."""
+
+    code = "asker-may-not"
+
+
+class Overtaken(Refused):
+    """What it was asked for upon is no longer so."""
+
+    code = "approval-overtaken"
 
 
 def exceeds(size: int, limit: int | None) -> bool:
@@ -86,9 +103,29 @@ def _size(session: Session, wish: Wish, part: PointSource) -> int:
     return snapshot.bytes
 
 
-def approve(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:
-    """Let it go on. Raises OwnRestore, Refused for one that waits for nobody or waited too long."""
+def action_of(row: Restore) -> Action:
+    """What it takes to ask for it, and to confirm a plan of it."""
+    if row.undoes_id is not None:
+        return Action.UNDO_RESTORE
+    in_place = row.destination is Destination.IN_PLACE
+    return Action.RESTORE_IN_PLACE if in_place else Action.RESTORE_ASIDE
+
+
+def approve(
+    session: Session, restore_id: UUID, *, by: Actor, at: datetime, asker_may: AskerMay
+) -> Restore:
+    """Let it go on, if it could be asked for now as well.
+
+    Raises OwnRestore, Refused for one that waits for nobody or waited too long, AskerMayNot,
+    Overtaken, NotUndone, PointGone and PointGoing.
+    """
     row = _asked(session, restore_id, by=by, at=at)
+    if not asker_may(row):
+        raise AskerMayNot(
+            "Who asked for this restore may not restore any more. Refuse it; somebody who may can "
+            "ask again."
+        )
+    _require_as_it_was(session, row, now=at)
     part = session.execute(
         select(PointSource).where(
             PointSource.point_id == row.point_id, PointSource.source_id == row.source_id
@@ -99,6 +136,38 @@ def approve(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> R
     move = Move(by=by, at=at, reason=Reason("restore-approved"), values=values)
     advance(session, row, RestoreState.WAITING, move)
     return row
+
+
+def _require_as_it_was(session: Session, row: Restore, *, now: datetime) -> None:
+    """What the page showed whoever asked still holds. Raises Overtaken, and NotUndone for an undo."""
+    plan = None if row.plan_id is None else session.get_one(Restore, row.plan_id)
+    since = row.asked_at if plan is None else plan.asked_at
+    if replaced_since(session, row.source_id, since):
+        raise Overtaken(
+            "Another restore has replaced this source since the preview was made. Refuse this one; "
+            "make the preview again, and ask again."
+        )
+    source = session.get_one(Source, row.source_id, populate_existing=True)
+    if source.removed_at is not None and source.removed_at > row.asked_at:
+        raise Overtaken(
+            f"{source.name} was taken out of the backups since this was asked for. Refuse this one; "
+            "look at what is live, and ask again if it is still wanted.",
+            code="source-removed",
+        )
+    if row.undoes_id is not None:
+        undoing.require(session, session.get_one(Restore, row.undoes_id), now=now, but=row.id)
+
+
+def replaced_since(session: Session, source: UUID, moment: datetime) -> bool:
+    """Whether a restore in place of that source has ended since."""
+    wanted = select(Restore.id).where(
+        Restore.source_id == source,
+        Restore.dry_run.is_(False),
+        Restore.destination == Destination.IN_PLACE,
+        Restore.state == RestoreState.DONE,
+        Restore.ended_at > moment,
+    )
+    return session.execute(wanted.limit(1)).first() is not None
 
 
 def decline(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:

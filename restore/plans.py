@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from restore import requests, undoing
+from restore import approvals, counting, requests, undoing
 from restore.models import Restore
 from restore.states import Destination, RestoreState
 from restore.wishes import Wish
@@ -39,6 +39,7 @@ class TooManyPlans(Refused):
 
 def make(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) -> Restore:
     """Ask for a plan: a worker says what the restore would do. Raises as `requests.ask`."""
+    counting.lock(session, tenant)
     waiting = session.execute(
         select(func.count()).where(
             Restore.dry_run.is_(True),
@@ -110,14 +111,7 @@ def changed_since(session: Session, plan: Restore) -> bool:
     """Whether another restore has replaced what the plan compared with; beside it, it did not."""
     if plan.destination is not Destination.IN_PLACE:
         return False
-    wanted = select(Restore.id).where(
-        Restore.source_id == plan.source_id,
-        Restore.dry_run.is_(False),
-        Restore.destination == Destination.IN_PLACE,
-        Restore.state == RestoreState.DONE,
-        Restore.ended_at > plan.asked_at,
-    )
-    return session.execute(wanted.limit(1)).first() is not None
+    return approvals.replaced_since(session, plan.source_id, plan.asked_at)
 
 
 def found(session: Session, plan_id: UUID, *, lock: bool = False) -> Restore:

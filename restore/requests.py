@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backup import wanted
@@ -16,7 +16,7 @@ from backup.sources import kinds, manifest
 from backup.sources.allowance import resolved
 from backup.sources.directory import Directory
 from backup.states import PlaceKind
-from restore import approvals, undoing
+from restore import approvals, counting, undoing
 from restore.going import FINAL
 from restore.models import Restore
 from restore.states import Destination, RestoreState
@@ -29,13 +29,20 @@ from strongroom.lifecycle import Move, Reason, advance, record
 OPEN = (RestoreState.ASKED, RestoreState.WAITING, RestoreState.RUNNING)
 WANTED = timedelta(days=1)  # for so long a restore keeps its point from being removed
 REASON_MOST = 500  # signs
+MOST_OPEN = 50  # restores of a tenant that wait or are under way
+
+
+class TooManyRestores(Refused):
+    """More than can be carried out, or looked over."""
+
+    code = "too-many-restores"
 
 
 def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) -> Restore:
     """Queue a restore, or put it before a second person where the plan wants one.
 
     Raises BadValue or NotFound for what makes no sense, PointGone or PointGoing for a point that
-    retention has let go.
+    retention has let go, TooManyRestores.
     """
     source = session.get(Source, wish.source)
     if source is None:
@@ -56,6 +63,8 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
             code="nothing-stored",
         )
     _require_tables(stored, wish)
+    if not wish.dry_run:
+        _require_room(session, tenant)
     state = RestoreState.WAITING
     if approvals.needed(session, wish, stored):
         state = RestoreState.ASKED
@@ -82,6 +91,18 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
     session.add(row)
     record(session, row, old="", move=Move(by=by, at=at, reason=Reason("restore-asked")))
     return row
+
+
+def _require_room(session: Session, tenant: UUID) -> None:
+    counting.lock(session, tenant)
+    open_ = select(func.count()).where(
+        Restore.tenant_id == tenant, Restore.dry_run.is_(False), Restore.state.in_(OPEN)
+    )
+    if session.execute(open_).scalar_one() >= MOST_OPEN:
+        raise TooManyRestores(
+            f"{MOST_OPEN} restores wait or are under way already. Wait until some have ended, or "
+            "cancel what is not needed."
+        )
 
 
 def undo(session: Session, restore_id: UUID, *, by: Actor, at: datetime) -> Restore:

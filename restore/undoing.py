@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -31,12 +32,12 @@ def until(session: Session, done: Restore) -> datetime | None:
     return None if safety is None else safety.pinned_until
 
 
-def undone_by(session: Session, done: Restore) -> Restore | None:
-    """The restore that undid it, or is about to."""
+def undone_by(session: Session, done: Restore, *, but: UUID | None = None) -> Restore | None:
+    """The restore that undid it, or is about to; `but` is not counted."""
     wanted = (
         select(Restore)
         .where(Restore.undoes_id == done.id, Restore.dry_run.is_(False))
-        .where(Restore.state.in_([*GOING_ON, RestoreState.DONE]))
+        .where(Restore.state.in_([*GOING_ON, RestoreState.DONE]), Restore.id.is_distinct_from(but))
         .order_by(Restore.id.desc())
         .limit(1)
     )
@@ -45,6 +46,20 @@ def undone_by(session: Session, done: Restore) -> Restore | None:
 
 def wish_of(session: Session, done: Restore, *, now: datetime) -> Wish:
     """What brings the state before it back. Raises NotUndone."""
+    safety = require(session, done, now=now)
+    return Wish(
+        point=safety,
+        source=done.source_id,
+        destination=Destination.IN_PLACE,
+        undoes=done.id,
+    )
+
+
+def require(session: Session, done: Restore, *, now: datetime, but: UUID | None = None) -> UUID:
+    """That it can be undone, by way of the point whose id is returned; `but` is the undo that asks.
+
+    Raises NotUndone.
+    """
     if done.destination is not Destination.IN_PLACE or done.dry_run:
         raise NotUndone("That restore replaced nothing, so there is nothing to undo.")
     if done.state is not RestoreState.DONE or done.safety_run_id is None:
@@ -58,7 +73,7 @@ def wish_of(session: Session, done: Restore, *, now: datetime) -> Wish:
             "point from before it instead.",
             code="undo-over",
         )
-    other = undone_by(session, done)
+    other = undone_by(session, done, but=but)
     if other is not None:
         raise NotUndone(
             f"That restore was undone already, or is being undone ({other.id}). To go forward "
@@ -66,9 +81,4 @@ def wish_of(session: Session, done: Restore, *, now: datetime) -> Wish:
             code="already-undone",
             restore=str(other.id),
         )
-    return Wish(
-        point=done.safety_run_id,
-        source=done.source_id,
-        destination=Destination.IN_PLACE,
-        undoes=done.id,
-    )
+    return done.safety_run_id

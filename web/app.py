@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from strongroom.db import NoDatabaseUrl
 from strongroom.people import passwords
 from strongroom.people.errors import NotProven
+from strongroom.people.rules import OWNERS, RULES
 from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.pages import (
@@ -96,6 +97,12 @@ def _guard(response: Response) -> Response:
 def _explain(error: HTTPException) -> tuple[str, int] | HTTPException:
     if error.response is not None or error.code is None or error.code < 400:
         return error
+    refused = scope.refused_here() if request.blueprint == "tenant" else None
+    if isinstance(error, Forbidden) and refused is not None:
+        where, action = refused
+        owners_only = RULES[action].tenant == OWNERS
+        page = render_template("errors/403_tenant.html", here=where, owners_only=owners_only)
+        return page, error.code
     kind = "error" if not isinstance(error, EXPLAINED) else str(error.code)
     elsewhere = error.description == "elsewhere"
     page = render_template(f"errors/{kind}.html", code=error.code, elsewhere=elsewhere)

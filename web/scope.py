@@ -165,6 +165,14 @@ def somebody() -> Known | None:
     return found if found is not None and found.whole else None
 
 
+def refused_here() -> tuple[Here, Action] | None:
+    """The tenant and the action of a view that was not for this role; for the page that says so."""
+    found: Here | None = g.get("here")
+    access = access_of(current_app, request.endpoint or "")
+    action = None if access is None else access.action
+    return None if found is None or action is None else (found, action)
+
+
 def here() -> Here:
     """The tenant of this request. Only in views marked `tenant`."""
     found: Here = g.here
@@ -260,16 +268,14 @@ def _decide(runtime: Runtime, access: Access) -> AnyResponse | None:
         g.here = _tenant(runtime, str((request.view_args or {})["slug"]))
         if g.here is None:
             abort(404)
-    return _enforce(may(person(), access.action, now=runtime.now()))
+    return _enforce(access.action, may(person(), access.action, now=runtime.now()))
 
 
-def _enforce(verdict: Verdict) -> AnyResponse | None:
+def _enforce(action: Action, verdict: Verdict) -> AnyResponse | None:
     if verdict is Verdict.NO:
         abort(403)
-    if verdict is Verdict.SECOND_FACTOR:
-        return _send_to("signing.step_up")
-    if verdict is Verdict.STEP_UP:
-        return _send_to("signing.step_up")
+    if verdict is not Verdict.YES:
+        return _send_to("signing.step_up", action)
     return None
 
 
@@ -320,16 +326,20 @@ def _send_on(stage: Stage) -> AnyResponse:
     return _send_to(pages[stage])
 
 
-def _send_to(endpoint: str) -> AnyResponse:
-    """To another page, and back afterwards; a part that renews itself takes the whole page along."""
+def _send_to(endpoint: str, action: Action | None = None) -> AnyResponse:
+    """To another page, and back afterwards; a part that renews itself takes the whole page along.
+
+    The page that asks for a proof is told for which action (`pages.proving` has the words).
+    """
     back = request.full_path.rstrip("?") if request.method in SAFE else _form_page()
+    why: dict[str, Any] = {} if action is None else {"for": str(action)}
     if "HX-Request" in request.headers:
         answer = make_response("", 401)
         answer.headers["HX-Redirect"] = url_for(endpoint)
         return answer
     if request.is_json:
         return Response(status=401)
-    return redirect(url_for(endpoint, next=back), code=303)
+    return redirect(url_for(endpoint, next=back, **why), code=303)
 
 
 def _form_page() -> str:

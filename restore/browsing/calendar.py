@@ -85,6 +85,7 @@ class Calendar:
     days: Sequence[Day]
     best: Card | None  # offered first: the newest complete point all of whose data is verified
     newer: int  # complete points that are newer than that one, and not verified yet
+    safety: int  # points newer than that one that a restore made first, and that are not offered
     points: int  # that still lie somewhere, on whatever day
     newest: datetime | None  # when the newest complete one was stored
     running: Sequence[Run]  # on whatever day
@@ -106,7 +107,7 @@ def calendar(session: Session, tenant: UUID, days: tuple[date, date], *, now: da
         raise BadValue(f"Wanted were days in order, {MOST_DAYS} at most; found {first} to {last}.")
     known = ledger.read(session, tenant, now=now)
     schedules = session.execute(select(Schedule).order_by(Schedule.cadence)).scalars().all()
-    best, newer = offered(known)
+    best, newer, safety = offered(known)
     points = cards.between(session, known, days, also=best, now=now)
     runs = _runs(session, days)
     found = _Found(
@@ -124,6 +125,7 @@ def calendar(session: Session, tenant: UUID, days: tuple[date, date], *, now: da
         ],
         best=next((each for each in points if each.number == best), None),
         newer=newer,
+        safety=safety,
         points=len(known.points),
         newest=max((each.first_seen_at for each in complete), default=None),
         running=[_run(row) for row in runs if row.state in RUNNING],
@@ -133,18 +135,21 @@ def calendar(session: Session, tenant: UUID, days: tuple[date, date], *, now: da
     )
 
 
-def offered(known: Ledger) -> tuple[int | None, int]:
-    """The number of the newest verified point, and how many complete ones are newer; a safety
-    point is none."""
-    newer = 0
+def offered(known: Ledger) -> tuple[int | None, int, int]:
+    """The number of the newest verified point, how many complete ones are newer, and how many safety
+    points: what a restore replaced is what somebody wanted to be rid of, so it is not offered first."""
+    newer = safety = 0
     ordered = sorted(known.points, key=lambda each: each.number, reverse=True)
     for each in ordered:
-        if each.outcome is not Outcome.COMPLETE or each.kind is Trigger.SAFETY:
+        if each.outcome is not Outcome.COMPLETE:
             continue
-        if retention.is_verified(each):
-            return each.number, newer
-        newer += 1
-    return None, newer
+        if each.kind is Trigger.SAFETY:
+            safety += 1
+        elif retention.is_verified(each):
+            return each.number, newer, safety
+        else:
+            newer += 1
+    return None, newer, safety
 
 
 @dataclass(frozen=True)

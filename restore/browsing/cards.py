@@ -113,6 +113,17 @@ class Card:
         return _newest([each.verified_at for each in self.stored])
 
     @property
+    def is_safety(self) -> bool:
+        """A restore made it first: it holds what that restore replaced, and no other source."""
+        return self.kind is Trigger.SAFETY
+
+    @property
+    def shares_proofs(self) -> bool:
+        """Some of its data were read back with an earlier point: the proof is older than the point."""
+        dates = (self.verified_at, self.checked_at)
+        return any(each is not None and each < self.taken_at for each in dates)
+
+    @property
     def drilled(self) -> Drilled | None:
         """The last rehearsal that passed, in any region."""
         passed = [each.drilled for each in self.regions if each.drilled and each.drilled.passed]

@@ -22,6 +22,7 @@ from backup.catalogue import FOLDER, TABLE, CataloguePath, CatalogueVersion, key
 from backup.models import PointSource, Snapshot
 from backup.sources import directory, manifest
 from backup.sources.manifest import Manifest
+from restore import counting
 from restore.browsing import errors, parts
 from restore.browsing.parts import Part
 from restore.delivery import ending, names
@@ -37,6 +38,7 @@ WANTED = timedelta(days=1)  # for so long its point is kept from being removed
 MOST_AT_ONCE = 10  # downloads of one person that are made or lie ready
 MOST_PROPOSED = 50  # downloads of one person that nobody has said yes to
 MOST_LOOKS = 30  # previews of one person
+OF_TENANT = 4  # times as many of all its people together
 FORMATS = (Kind.DUMP, Kind.SET_CSV, Kind.SET_JSON)
 TABLE_FORMATS = (Kind.TABLE, Kind.SET_CSV, Kind.SET_JSON)
 SECONDS_ALONE = 4.0  # to begin with: opening the repository, laying the artefact into the region
@@ -90,8 +92,7 @@ def propose(session: Session, tenant: UUID, wish: Wish, asker: Asker, *, at: dat
     """A download to be looked at. Raises NotFound, NotListedYet, NotChosen, TooManyAtOnce, and as
     `wanted.want`."""
     part = parts.part(session, wish.source, wish.number)
-    open_ = _count(session, asker, [DeliveryState.PROPOSED], looks=False)
-    if open_ >= MOST_PROPOSED:
+    if not _has_room(session, tenant, asker, [DeliveryState.PROPOSED], MOST_PROPOSED, looks=False):
         raise TooManyAtOnce(
             "Many were chosen and not confirmed. Confirm or drop some of them first."
         )
@@ -130,7 +131,7 @@ def look(session: Session, tenant: UUID, wish: Wish, asker: Asker, *, at: dateti
     known = _looked(session, part, asker, paths, tables, at=at)
     if known is not None:
         return known
-    _require_room(session, asker, looks=True)
+    _require_room(session, tenant, asker, looks=True)
     row = _row(
         *(tenant, part, kind, asker, at),
         name=name,
@@ -161,7 +162,7 @@ def confirm(session: Session, row: Delivery, kind: Kind, asker: Asker, *, at: da
         raise WrongTurn(f"{row!r} was confirmed before, or has ended.")
     if kind not in formats(row):
         raise NotChosen("It cannot be made as that.")
-    _require_room(session, asker, looks=False)
+    _require_room(session, row.tenant_id, asker, looks=False)
     wanted.want(session, _held(session, row), until=at + WANTED)
     name = _renamed(row, kind)
     values = {
@@ -313,21 +314,31 @@ def _looked(
     return None
 
 
-def _require_room(session: Session, asker: Asker, *, looks: bool) -> None:
-    open_ = _count(session, asker, [*GOING, *SERVED], looks=looks)
-    if open_ >= (MOST_LOOKS if looks else MOST_AT_ONCE):
+def _require_room(session: Session, tenant: UUID, asker: Asker, *, looks: bool) -> None:
+    most = MOST_LOOKS if looks else MOST_AT_ONCE
+    if not _has_room(session, tenant, asker, [*GOING, *SERVED], most, looks=looks):
         raise TooManyAtOnce("Many are under way or lie ready. Fetch or revoke some of them first.")
 
 
-def _count(session: Session, asker: Asker, states: Sequence[DeliveryState], *, looks: bool) -> int:
-    """Of this person's previews or downloads, those in these states."""
-    return session.execute(
-        select(func.count()).where(
-            Delivery.asker_id == asker.account,
-            Delivery.kind.in_([each for each in Kind if each.is_preview is looks]),
-            Delivery.state.in_(states),
-        )
-    ).scalar_one()
+def _has_room(
+    session: Session,
+    tenant: UUID,
+    asker: Asker,
+    states: Sequence[DeliveryState],
+    most: int,
+    *,
+    looks: bool,
+) -> bool:
+    """For one more preview or download in these states: of this person, and of the whole tenant."""
+    counting.lock(session, tenant)
+    mine = func.count().filter(Delivery.asker_id == asker.account)
+    wanted = select(mine, func.count()).where(
+        Delivery.tenant_id == tenant,
+        Delivery.kind.in_([each for each in Kind if each.is_preview is looks]),
+        Delivery.state.in_(states),
+    )
+    own, all_ = session.execute(wanted).one()
+    return bool(own < most and all_ < most * OF_TENANT)
 
 
 def _entries(session: Session, part: Part, paths: Sequence[str]) -> list[Entry]:

@@ -7,6 +7,7 @@ out to, control signs, what turns text round, what Windows reads as something el
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from urllib.parse import quote
 
@@ -18,6 +19,9 @@ DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # wide ones run too
+# Where a cell would begin for a spreadsheet that takes ; or a tab for what parts cells: it knows
+# our quotes only at the beginning of what it takes for a cell, so that they hold nothing together.
+BEGINS = re.compile(r"(?<=[;\t\r\n])(\"*)(?=[=+\-@＝＋－＠])")
 
 
 def safe(name: str, *, instead: str = "_") -> str:
@@ -86,13 +90,15 @@ def disposition(name: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """A cell that no spreadsheet runs: an apostrophe before what would begin a formula.
+    """A cell that no spreadsheet runs: an apostrophe before what would begin a formula, also where
+    one begins for readers that part cells by ; or by a tab, as Excel does in much of Europe.
 
     What is a number stays one, with its sign (OWASP, "CSV Injection").
     """
-    if text.startswith(FORMULA) and not is_number(text):
-        return "'" + text
-    return text
+    if is_number(text):
+        return text
+    text = BEGINS.sub(r"\1'", text)
+    return "'" + text if text.startswith(FORMULA) else text
 
 
 def is_number(text: str) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from restore.delivery.copied import Row
-from restore.delivery.names import harmless
+from restore.delivery.names import harmless, is_number
 
 GATHERED = 256 * 1024  # characters that are passed on at once
 WHOLE = frozenset({"smallint", "integer", "bigint"})
@@ -25,9 +25,13 @@ def csv(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def cell(text: str) -> str:
-    """One cell that nothing in it can leave, and that no spreadsheet runs."""
+    """One cell that nothing in it can leave, and that no spreadsheet runs.
+
+    Quoted unless it is a number or nothing but letters and digits: behind a number, where a comma
+    is for fractions, `-5` and `1+SUM(A1)` would otherwise be read as one formula.
+    """
     text = harmless(text)
-    if text and not any(sign in text for sign in ',"\r\n') and text == text.strip():
+    if is_number(text) or text.isalnum():
         return text
     return '"' + text.replace('"', '""') + '"'
 

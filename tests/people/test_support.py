@@ -108,7 +108,7 @@ def test_deciding_takes_a_step_up_and_no_other_role(runtime: Runtime, acme: Tena
 
     stale = signed_in(runtime, owner, stepped_up=False)
     sent = stale.post(theirs, on="/t/acme/access", answer="yes")
-    assert sent.headers["Location"] == "/step-up?next=/t/acme/access"
+    assert sent.headers["Location"] == "/step-up?next=/t/acme/access&for=decide-grant"
     viewer = people.member(acme, TenantRole.VIEWER)
     assert signed_in(runtime, viewer).post(theirs, on="/account/", answer="yes").status_code == 403
     for role in (StaffRole.READER, StaffRole.SUPPORT, StaffRole.AUDITOR):

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backup.models import BackupRun, Copy, Hold, Policy, Repository, Schedule, Slot, Snapshot
+from backup.models import BackupRun, Copy, Hold, Point, Policy, Repository, Schedule, Slot, Snapshot
 from backup.schedule import SlotKind
 from backup.states import Outcome, RunState, SlotOutcome, Trigger
 from restore.browsing import calendar, cards
@@ -270,3 +270,23 @@ def test_days_that_make_no_sense_are_refused(on: Shelf) -> None:
         read(on, days=0)
     with pytest.raises(BadValue):
         read(on, days=9000)
+
+
+def test_a_newer_safety_point_is_not_offered_but_counted(on: Shelf) -> None:
+    """Its proof may be older than itself: some of its data were there before it."""
+    with on.runtime.database.session(Role.WORKER, tenant=on.tenant.id) as session:
+        last = session.execute(select(Point).where(Point.number == 4)).scalar_one()
+        last.kind = Trigger.SAFETY
+        session.execute(update(Snapshot).values(verified_at=last.taken_at - timedelta(hours=1)))
+
+    found = read(on)
+
+    assert found.best is not None
+    assert (found.best.number, found.newer, found.safety) == (3, 0, 1)
+    card = cards_by_number(found)[4]
+    assert (card.is_safety, card.shares_proofs) == (True, True)
+    assert not cards_by_number(found)[3].is_safety
+
+
+def cards_by_number(found: calendar.Calendar) -> dict[int, cards.Card]:
+    return {card.number: card for day in found.days for card in day.points}

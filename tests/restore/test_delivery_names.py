@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
+import re
 import stat
 import unicodedata
 import uuid
@@ -12,6 +14,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from restore.delivery import copied, looking, names, ranges, sealing, tables, zips
 from restore.delivery.copied import NotReadable
@@ -75,13 +79,18 @@ def test_many_names_that_clean_to_the_same_are_numbered_at_once(
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        ("=1+1", "'=1+1"),
-        ("+49 30 123", "'+49 30 123"),
-        ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("＝1+1", "'＝1+1"),
-        ("\tx", "'\tx"),
-        ("\r=x", '"\'\r=x"'),
+        ("=1+1", '"\'=1+1"'),
+        ("+49 30 123", '"\'+49 30 123"'),
+        ("-2+3+cmd|' /C calc'!A0", "\"'-2+3+cmd|' /C calc'!A0\""),
+        ("@SUM(A1)", '"\'@SUM(A1)"'),
+        ("＝1+1", '"\'＝1+1"'),
+        ("\tx", '"\'\tx"'),
+        ("\r=x", "\"'\r'=x\""),
+        ("a;=1+1", '"a;\'=1+1"'),
+        ('a;"=1+1;', '"a;""\'=1+1;"'),
+        ("two\n-lines", '"two\n\'-lines"'),
+        ("paid 1-2; e-mail a@b", '"paid 1-2; e-mail a@b"'),
+        ("plain", "plain"),
         ("-12.50", "-12.50"),
         ("-1e-09", "-1e-09"),
         ("12", "12"),
@@ -93,6 +102,25 @@ def test_many_names_that_clean_to_the_same_are_numbered_at_once(
 )
 def test_no_cell_is_a_formula_and_numbers_stay_numbers(text: str, written: str) -> None:
     assert tables.cell(text) == written
+
+
+RUNS = re.compile(r"[=+@＝＋－＠]|-(?![0-9.eE+-]*(,([0-9.eE+-]*|\").*)?$)", re.DOTALL)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@given(rows=st.lists(st.lists(st.none() | st.text("=+-@＝;,\"\n\r\t 'a1", max_size=8)), max_size=4))
+@example(rows=[["a", "b;=cmd|' /C calc'!A0"]])
+@example(rows=[["a", 'b;"=cmd;']])
+@example(rows=[["a", "b\n=cmd;"]])
+@example(rows=[["-5", "1+cmd|' /C calc'!A0"]])
+def test_no_spreadsheet_finds_a_formula_whatever_it_takes_for_a_separator(
+    separator: str, rows: list[list[str | None]]
+) -> None:
+    data = b"".join(tables.csv(["id", "=x;=y"], [tuple(row) for row in rows])).decode()
+
+    for row in csv.reader(io.StringIO(data, newline=""), delimiter=separator):
+        for found in row:
+            assert not RUNS.match(found), (found, data)
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_what_nobody_allows_within_a_day_lapses(
         pytest.raises(Refused, match="within a day"),
         runtime.database.session(Role.OPERATOR, tenant=acme.id) as session,
     ):
-        approvals.approve(session, row.id, by=cast.BEN, at=runtime.now())
+        approvals.approve(session, row.id, by=cast.BEN, at=runtime.now(), asker_may=lambda _: True)
     with runtime.database.session(Role.DISPATCHER) as session:
         assert approvals.lapse(session, runtime.now()) == 1
 

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import click
 import pytest
+from sqlalchemy import update
 
 from backup import runs
+from restore.models import Restore
+from strongroom.db import Role
+from strongroom.ids import new_id
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from tests import cast
@@ -296,6 +300,11 @@ def test_a_large_restore_in_place_is_allowed_by_somebody_else(
     assert (row["state"], row["reason"]) == ("asked", "month end")
     assert desk.refused("restores", "approve", row["restore"]) == (4, "own-restore")
     monkeypatch.setattr(getpass, "getuser", lambda: "ben")
+    for asker, code in ((f"person:{new_id()}", "asker-may-not"), ("operator:ada", None)):
+        with desk.runtime.database.session(Role.WORKER, tenant=acme.id) as session:
+            session.execute(update(Restore).values(asked_by=asker))
+        if code is not None:
+            assert desk.refused("restores", "approve", row["restore"]) == (4, code)
     allowed = desk.json("restores", "approve", row["restore"])
 
     assert (allowed["state"], allowed["decided_by"]) == ("waiting", "operator:ben")

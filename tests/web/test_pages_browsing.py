@@ -101,7 +101,7 @@ def test_hostile_names_are_shown_harmlessly_and_travel_whole(
     assert not re.search(r'\s"?onload=alert\(1\)"?[\s>]', page.replace("&#34;", ""))
     wanted = {f"/odd/{name.replace('../', '')}" for name in HOSTILE}
     assert sent == {path for path in wanted if "\ufffd" not in path}
-    assert "Its name cannot be written; choose its folder." in page
+    assert "Its name is not written in UTF-8, so it cannot be chosen alone" in page
     for name in wanted:
         past = admin.get(f"/t/acme/sources/{on.source}/history?path={quote(finding.address(name))}")
         assert past.status_code == 200, name
@@ -121,6 +121,9 @@ def test_what_cannot_be_chosen_alone_is_taken_by_its_folder(runtime: Runtime, ac
     assert 'type="checkbox"' not in page
     assert '<input type="hidden" name="path" value="/fine">' in page
     assert "Restore this whole folder" in page
+    found = admin.get("/t/acme/search?q=x").text
+    assert "is not written in UTF-8, so it cannot be chosen alone" in found
+    assert "<button" not in found.partition('id="found"')[2]
 
 
 def test_a_page_of_two_hundred_entries_is_light_and_so_is_one_of_long_names(

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 
 from backup.models import Point, Source
-from restore.delivery import making
+from restore.delivery import looking, making
 from restore.delivery.models import Delivery
 from restore.delivery.states import DeliveryState, End
 from strongroom.db import Role
@@ -29,6 +29,7 @@ from tests.cast import FakeClock
 from tests.people.cast import Browser, People, Somebody, Statements, session_id, signed_in
 from tests.restore.delivering import Counter, listed
 from tests.web.test_pages import LATIN_WORD, visible
+from web.pages import delivery_words, giving
 
 DATA = os.urandom(5 * 1024 * 1024 + 123)
 EVIL = "a\n<script>alert(1)<\u202egnp.exe"
@@ -287,7 +288,17 @@ def test_a_text_is_shown_with_what_it_hides_and_nothing_in_it_runs(desk: Desk) -
 
     assert "safe\\u202eelif \\x1b[31m &lt;script&gt;alert(1)&lt;/script&gt;\nسطر" in shown
     assert "<script>alert" not in shown
+    assert "<dd>Text</dd>" in shown
+    assert "text/plain" not in shown
     assert desk.look("/note.txt").headers["Location"] == page  # the second look is there at once
+
+
+def test_every_kind_that_a_preview_tells_has_words() -> None:
+    kinds = {kind for _, kind in looking.MAGIC} | giving.PICTURES
+    beginnings = (b"text", b"\x00\x01", b"\x00\x00\x00\x18ftypmp42")
+    kinds |= {looking.look(each, whole=True).mime for each in beginnings}
+
+    assert kinds == set(delivery_words.LOOKS)
 
 
 def test_a_picture_is_shown_by_what_it_is_and_markup_is_not(desk: Desk) -> None:

@@ -319,3 +319,19 @@ def test_every_day_of_a_month_with_a_clock_change_is_there_once(
         assert int(current[1]) == today, at
         first = re.findall(r'visually-hidden">(\w+)</span></th>', inside)
         assert first[0] == "Saturday"  # Egypt's week
+
+
+def test_a_safety_point_is_called_what_it_is(on: Shelf, admin: Browser) -> None:
+    with on.runtime.database.session(Role.WORKER, tenant=on.tenant.id) as session:
+        last = session.execute(select(Point).where(Point.number == 4)).scalar_one()
+        last.kind, last.cadences = Trigger.SAFETY, []
+        session.execute(update(Snapshot).values(verified_at=last.taken_at - timedelta(hours=1)))
+
+    page, overview = admin.get("/t/acme/points/4").text, admin.get("/t/acme/").text
+
+    assert "A safety point: what was live right before a restore replaced it" in page
+    assert "1 newer safety point holds what a restore replaced" in overview
+    for shown in (page, overview):
+        assert "safety point before a restore" in shown
+        assert "Some of its data are those of earlier points and were read back with them" in shown
+    assert "A safety point:" not in admin.get("/t/acme/points/3").text

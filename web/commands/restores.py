@@ -8,6 +8,7 @@ from uuid import UUID
 
 import click
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from backup.models import Point, Source
 from backup.states import Outcome
@@ -15,8 +16,10 @@ from restore import approvals, requests
 from restore.models import Restore
 from restore.states import Destination, RestoreState
 from restore.wishes import Wish
+from strongroom.actors import Actor
 from strongroom.db import Role
 from strongroom.errors import BadValue, Incomplete, NotFound, StrongroomError
+from strongroom.people import standing
 from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
 from tenants import onboarding
@@ -163,7 +166,7 @@ def approve(restore_id: UUID, home: Path | None, as_json: bool) -> None:
 
     Example: strongroom restores approve 0199…
     """
-    _decide(approvals.approve, restore_id, home, as_json)
+    _decide(_approve, restore_id, home, as_json)
 
 
 @restores.command()
@@ -174,7 +177,7 @@ def decline(restore_id: UUID, home: Path | None, as_json: bool) -> None:
 
     Example: strongroom restores decline 0199…
     """
-    _decide(approvals.decline, restore_id, home, as_json)
+    _decide(_decline, restore_id, home, as_json)
 
 
 def _decide(how: Any, restore_id: UUID, home: Path | None, as_json: bool) -> None:
@@ -183,9 +186,23 @@ def _decide(how: Any, restore_id: UUID, home: Path | None, as_json: bool) -> Non
     tenant_id = _restore_of(platform, restore_id).tenant_id
     by = acting(platform, Action.APPROVE_RESTORE, tenant=tenant_id)
     with platform.database.session(Role.OPERATOR, tenant=tenant_id) as session:
-        row = how(session, restore_id, by=by, at=platform.now())
+        row = how(platform, session, restore_id, by)
     said = "was refused" if row.state is RestoreState.DECLINED else "was allowed, and begins"
     Screen(as_json).give(_document(row), text=f"Restore {row.id} {said}.")
+
+
+def _approve(platform: Runtime, session: Session, restore_id: UUID, by: Actor) -> Restore:
+    def asker_may(row: Restore) -> bool:
+        with platform.database.session(Role.PEOPLE, tenant=row.tenant_id) as people:
+            action, now = approvals.action_of(row), platform.now()
+            return standing.may_still(people, row.asked_by, row.tenant_id, action, now=now)
+
+    now = platform.now()
+    return approvals.approve(session, restore_id, by=by, at=now, asker_may=asker_may)
+
+
+def _decline(platform: Runtime, session: Session, restore_id: UUID, by: Actor) -> Restore:
+    return approvals.decline(session, restore_id, by=by, at=platform.now())
 
 
 def _destination(text: str) -> tuple[Destination, Path | None]:

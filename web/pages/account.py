@@ -17,6 +17,7 @@ from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web import cookies, scope
 from web.cookies import Site
+from web.pages import proving
 from web.pages.enrolling import LENGTH, UNEQUAL
 from web.pages.language import N_
 from web.pages.signing import TOO_MANY, attached
@@ -108,7 +109,7 @@ def add_changes(account: Blueprint, runtime: Runtime, site: Site) -> None:
         """Every other session is over: whoever had the old one has nothing."""
         known, now, form = scope.known(), runtime.now(), request.form
         if not scope.fresh_for_own():
-            return redirect(url_for("signing.step_up", next=url_for("account.overview")), code=303)
+            return redirect(proving.address(proving.OWN, url_for("account.overview")), code=303)
         try:
             limits.spend(runtime.database, limits.SIGN_IN, known.account.email, now=now)
         except TooMany:
@@ -132,7 +133,7 @@ def add_changes(account: Blueprint, runtime: Runtime, site: Site) -> None:
     @scope.own
     def remove_passkey(passkey_id: UUID) -> AnyResponse:
         if not scope.fresh_for_own():
-            return redirect(url_for("signing.step_up", next=url_for("account.overview")), code=303)
+            return redirect(proving.address(proving.OWN, url_for("account.overview")), code=303)
         with runtime.database.session(Role.PEOPLE) as db:
             mine = db.get_one(Account, scope.known().account.id)
             by, now = scope.actor(), runtime.now()
@@ -165,7 +166,7 @@ def add_sessions(account: Blueprint, runtime: Runtime) -> None:
         """For STRONGROOM_TOKEN: acts as this person for half a day; shown once."""
         known = scope.known()
         if not scope.fresh_for_own():
-            return redirect(url_for("signing.step_up", next=url_for("account.overview")), code=303)
+            return redirect(proving.address(proving.TOKEN, url_for("account.overview")), code=303)
         visit = cookies.visit(runtime)
         with runtime.database.session(Role.PEOPLE) as db:
             row, made = sessions.begin(

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from kombu.exceptions import OperationalError
 from werkzeug.wrappers import Response as AnyResponse
 
-from restore.delivery import asking, serving
+from restore.delivery import asking, looking, serving
 from restore.delivery.asking import Asker, Wish
 from restore.delivery.models import Delivery
 from restore.delivery.states import GOING, SERVED, DeliveryState, Kind
@@ -196,6 +196,8 @@ def frame(row: Delivery) -> dict[str, object]:
         "selection": Selection(point["number"], row.source_id, row.paths, row.tables),
         "folder": posixpath.dirname(row.paths[0]) if len(row.paths) == 1 else None,
         "kinds": delivery_words.KINDS,
+        "look": delivery_words.kind_of(row),
+        "shown_bytes": looking.TEXT_BYTES,
         "state": row.ended_as or row.state,
         "states": delivery_words.STATES,
         "badges": delivery_words.BADGES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from restore.delivery.models import Delivery
 from restore.delivery.states import DeliveryState, End, Kind
 from web.pages.language import N_
 
@@ -30,6 +31,34 @@ MEANS: Mapping[str, str] = {
         "checksums."
     ),
 }
+LOOKS: Mapping[str, str] = {  # of a preview, by what the file begins with
+    "text/plain": N_("Text"),
+    "image/png": N_("Image"),
+    "image/jpeg": N_("Image"),
+    "image/gif": N_("Image"),
+    "image/webp": N_("Image"),
+    "image/bmp": N_("Image"),
+    "image/tiff": N_("Image"),
+    "audio/mpeg": N_("Sound"),
+    "application/ogg": N_("Sound"),
+    "application/x-riff": N_("Sound or video"),
+    "video/mp4": N_("Video"),
+    "application/pdf": N_("PDF document"),
+    "application/x-ole-storage": N_("Office document"),
+    "application/zip": N_("Archive, or a document that is one inside"),
+    "application/gzip": N_("Archive"),
+    "application/x-xz": N_("Archive"),
+    "application/x-7z-compressed": N_("Archive"),
+    "application/vnd.rar": N_("Archive"),
+    "application/x-bzip2": N_("Archive"),
+    "application/zstd": N_("Archive"),
+    "application/vnd.sqlite3": N_("Database in a file"),
+    "application/x-postgresql-dump": N_("Dump of a database"),
+    "application/x-elf": N_("Program"),
+    "application/vnd.microsoft.portable-executable": N_("Program"),
+    "application/octet-stream": N_("Other data"),
+}
+LOOK_TABLE = N_("Table of a database")
 STATES: Mapping[str, str] = {
     DeliveryState.PROPOSED: N_("not confirmed yet"),
     DeliveryState.WAITING: N_("waiting to start"),
@@ -91,3 +120,11 @@ FAILURES: Mapping[str, str] = {
     ),
 }
 OTHERWISE = N_("It could not be prepared. Try again; if it fails again, tell support.")
+
+
+def kind_of(row: Delivery) -> str | None:
+    """What a preview is of, in words; None while nobody has looked."""
+    if row.kind is Kind.LOOK_TABLE:
+        return LOOK_TABLE
+    mime = (row.report or {}).get("mime")
+    return None if mime is None else LOOKS.get(str(mime), LOOKS["application/octet-stream"])

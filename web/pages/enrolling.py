@@ -18,6 +18,7 @@ from strongroom.people.passkeys import Site as Asker
 from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.cookies import Site
+from web.pages import proving
 from web.pages.language import N_
 from web.pages.signing import TOO_MANY, WRONG_CODE, answer_of, attached, device_time
 
@@ -117,7 +118,7 @@ def asked_first(runtime: Runtime) -> AnyResponse | None:
         none_yet = not signing_in.has_factor(db, known.account)
     if none_yet or scope.fresh_for_own():
         return None
-    return redirect(url_for("signing.step_up", next=request.path), code=303)
+    return redirect(proving.address(proving.OWN, request.path), code=303)
 
 
 def enrolled(db: Any, mine: sessions.Known, proof: str, *, now: Any) -> list[str]:
@@ -169,7 +170,7 @@ def add_codes(enrolling: Blueprint, runtime: Runtime) -> None:
     def codes() -> str | AnyResponse:
         """Asked for by a form: a page that is merely opened makes none."""
         if not scope.fresh_for_own():
-            return redirect(url_for("signing.step_up", next=request.path), code=303)
+            return redirect(proving.address(proving.OWN, request.path), code=303)
         if request.method == "GET":
             return render_template("people/codes.html", codes=[])
         with runtime.database.session(Role.PEOPLE) as db:

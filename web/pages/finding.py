@@ -22,7 +22,16 @@ from werkzeug.wrappers import Response as AnyResponse
 from backup import ledger
 from backup.catalogue import FOLDER, TABLE
 from backup.sources import directory
-from restore.browsing import calendar, cards, differences, folders, history, parts, searching
+from restore.browsing import (
+    calendar,
+    cards,
+    differences,
+    folders,
+    history,
+    parts,
+    searching,
+    shown,
+)
 from restore.browsing.calendar import Calendar, Day
 from restore.browsing.differences import Between, Change, Difference, Page
 from restore.browsing.folders import Item, Listing, Sort, View
@@ -32,7 +41,7 @@ from strongroom.people.rules import Action
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web import scope
-from web.pages import hijri, months
+from web.pages import formats, hijri, months
 from web.pages.astray import explained
 from web.pages.language import locale
 from web.pages.months import Month
@@ -45,6 +54,7 @@ MOST_LINES = 40  # points, failed and missed backups beneath the calendar; a day
 # for all else is taken off; entries have the rest, each with its form and links, and its name thrice.
 ROOM, ROOM_BESIDE_TWO = 170_000, 150_000
 OF_ENTRY, OF_HIT, OF_CHANGE, OF_STATE = 620, 1300, 1250, 900
+OF_NAME = len("<bdi></bdi>")  # around each name of a path that is not all from left to right
 MOST_STATES = 50
 REPLACED = "\N{REPLACEMENT CHARACTER}"  # stands in the catalogue for what is no UTF-8
 POINT = "/points/<int(max=2147483647):number>"
@@ -282,7 +292,8 @@ def light_changes(session: Session, two: Between, change: Change, after: str | N
 def fitting(paths: Sequence[str], *, each: int, room: int = ROOM) -> int:
     """How many of these a page has room for, one at least; `each` is what one weighs beside its name."""
     for place, path in enumerate(paths):
-        room -= each + 3 * len(wire(path)) + min(len(path.encode()), 400)
+        names = OF_NAME * min(path.count("/"), shown.MOST) if formats.turns(path) else 0
+        room -= each + 3 * len(wire(path)) + min(len(path.encode()), 400) + names
         if room < 0:
             return max(1, place)
     return len(paths)

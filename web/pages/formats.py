@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Any
+from unicodedata import bidirectional
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_timedelta
@@ -17,10 +18,20 @@ from markupsafe import Markup, escape
 from web.output import size
 from web.pages.language import locale
 
+RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})  # classes of signs (UAX #9)
+
 
 def register(app: Flask) -> None:
     app.jinja_env.filters.update(
-        ltr=ltr, size=sized, number=number, day=day, when=when, ago=ago, lasting=lasting
+        ltr=ltr,
+        path=path,
+        size=sized,
+        exactly=exactly,
+        number=number,
+        day=day,
+        when=when,
+        ago=ago,
+        lasting=lasting,
     )
 
 
@@ -29,8 +40,29 @@ def ltr(value: object) -> Markup:
     return Markup('<bdi dir="ltr">{}</bdi>').format(value)
 
 
+def path(value: str) -> Markup:
+    """A path with each name in it by itself: beside a slash, two Arabic names would change places.
+
+    Where nothing is written from right to left there is nothing to hold apart.
+    """
+    if not turns(value):
+        return ltr(value)
+    names = (Markup("<bdi>{}</bdi>").format(name) if name else name for name in value.split("/"))
+    return ltr(Markup("/").join(names))
+
+
+def turns(value: str) -> bool:
+    """Whether anything in it is written from right to left."""
+    return any(bidirectional(sign) in RIGHT_TO_LEFT for sign in value)
+
+
 def sized(count: float | None) -> Markup:
     return Markup("") if count is None else ltr(size(count))
+
+
+def exactly(count: int) -> Markup:
+    """Every byte, with the sign that sizes have."""
+    return ltr(f"{count:,} B")
 
 
 def lasting(seconds: float | None) -> Markup:

@@ -89,8 +89,8 @@ CONFLICTS: Mapping[str, str] = {
 # What happened, and what to do.
 REMEDIES: Mapping[str, tuple[str, str]] = {
     "wrong-name": (
-        N_("What you typed is neither your account id nor your name."),
-        N_("Type the account id as it stands above the field."),
+        N_("What you typed is not the account id."),
+        N_("Type the account id as it stands above the field; a name will not do."),
     ),
     "plan-stale": (
         N_("This preview no longer holds: things may have changed since."),
@@ -125,6 +125,22 @@ REMEDIES: Mapping[str, tuple[str, str]] = {
     "approval-lapsed": (
         N_("Nobody else allowed it within a day."),
         N_("Make the preview again, and ask again."),
+    ),
+    "asker-may-not": (
+        N_("Who asked for this restore may not restore any more, so it cannot be allowed."),
+        N_("Refuse it. If it is still needed, somebody who may restore asks again."),
+    ),
+    "approval-overtaken": (
+        N_("Another restore has replaced these data since the preview was made."),
+        N_("Refuse this one. Make the preview again, look at it, and ask again."),
+    ),
+    "source-removed": (
+        N_("This source was taken out of the backups since this was asked for."),
+        N_("Refuse this one. See what is live now, and ask again if it is still needed."),
+    ),
+    "too-many-restores": (
+        N_("Many restores wait or are under way already."),
+        N_("Wait until some have ended, or cancel what is not needed."),
     ),
     "ended": (N_("It had ended already."), N_("See below how it stands.")),
     "too-late": (

@@ -25,6 +25,7 @@ from restore.wishes import Wish
 from strongroom.actors import Actor
 from strongroom.errors import NotFound, StrongroomError
 from strongroom.lifecycle import LifecycleError
+from strongroom.people import standing
 from strongroom.people.rules import Action, Verdict, may
 from strongroom.runtime import Runtime
 from web import scope
@@ -107,7 +108,10 @@ def add_deeds(tenant: Blueprint, runtime: Runtime) -> None:
     @tenant.post("/restores/<uuid:restore_id>/approve")
     @scope.tenant(Action.APPROVE_RESTORE)
     def restore_approve(slug: str, restore_id: UUID) -> AnyResponse:
-        return done(runtime, restore_id, lambda db, id: approvals.approve(db, id, **by_at(runtime)))
+        def allowed(db: Session, id: UUID) -> Restore:
+            return approvals.approve(db, id, asker_may=asker_may(runtime), **by_at(runtime))
+
+        return done(runtime, restore_id, allowed)
 
     @tenant.post("/restores/<uuid:restore_id>/decline")
     @scope.tenant(Action.APPROVE_RESTORE)
@@ -173,11 +177,12 @@ def renewal(*, goes_on: bool) -> int | None:
 
 def rights(found: restored.Page, now: datetime) -> dict[str, Any]:
     """What to offer to whoever looks."""
-    action = action_of(found.row)
+    action = approvals.action_of(found.row)
     verdict = may(scope.person(), action, now=now)
     return {
         "plan": scope.can(Action.PREVIEW_RESTORE),
         "confirm": verdict is not Verdict.NO,
+        "action": str(action),
         "prove_first": verdict is Verdict.STEP_UP,
         "download": scope.can(Action.DOWNLOAD),
         "names": scope.can(Action.BROWSE),
@@ -187,12 +192,15 @@ def rights(found: restored.Page, now: datetime) -> dict[str, Any]:
     }
 
 
-def action_of(row: Restore) -> Action:
-    """What it takes to confirm a plan."""
-    if row.undoes_id is not None:
-        return Action.UNDO_RESTORE
-    in_place = row.destination is Destination.IN_PLACE
-    return Action.RESTORE_IN_PLACE if in_place else Action.RESTORE_ASIDE
+def asker_may(runtime: Runtime) -> approvals.AskerMay:
+    """Asked of the accounts as they are now."""
+
+    def asked(row: Restore) -> bool:
+        with scope.peoples() as db:
+            action, now = approvals.action_of(row), runtime.now()
+            return standing.may_still(db, row.asked_by, row.tenant_id, action, now=now)
+
+    return asked
 
 
 def confirm(runtime: Runtime, plan_id: UUID, action: Action) -> AnyResponse:
@@ -200,7 +208,7 @@ def confirm(runtime: Runtime, plan_id: UUID, action: Action) -> AnyResponse:
     typed, reason = request.form.get("typed", ""), request.form.get("reason")
     with scope.reading() as db:
         plan = db.get(Restore, plan_id)
-    if plan is None or not plan.dry_run or action_of(plan) is not action:
+    if plan is None or not plan.dry_run or approvals.action_of(plan) is not action:
         abort(404)
     if action is not Action.RESTORE_ASIDE and not is_ours(typed):
         answer = page(runtime, plan_id, wrong=WRONG_NAME)
@@ -214,11 +222,8 @@ def confirm(runtime: Runtime, plan_id: UUID, action: Action) -> AnyResponse:
 
 
 def is_ours(typed: str) -> bool:
-    """The account id or the name, however it is written."""
-    here = scope.here()
-    return " ".join(typed.casefold().split()) in {
-        " ".join(each.casefold().split()) for each in (here.slug, here.name)
-    }
+    """The account id, and nothing else: two tenants may have the same name."""
+    return typed.strip().casefold() == scope.here().slug
 
 
 def done(runtime: Runtime, restore_id: UUID, deed: Deed) -> AnyResponse:

@@ -17,6 +17,7 @@ from strongroom.people.signing_in import Begun
 from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.cookies import Site
+from web.pages import proving
 from web.pages.language import N_
 
 WRONG = N_("That is not right. Check the address and the password, then try again.")
@@ -104,9 +105,16 @@ def add_second(signing: Blueprint, runtime: Runtime, asker: Asker) -> None:
             app = totp.in_force(db, known.account) is not None
             keys = bool(passkeys.of_account(db, known.account))
         wanted = scope.inside(request.values.get("next"))
-        again = known.whole
+        again, asked = known.whole, request.values.get(proving.FIELD)
         shown = render_template(
-            "people/second.html", wrong=wrong, app=app, keys=keys, next=wanted, again=again
+            "people/second.html",
+            wrong=wrong,
+            app=app,
+            keys=keys,
+            next=wanted,
+            again=again,
+            why=proving.words(asked),
+            code=proving.code_of(asked),
         )
         return shown, status
 
@@ -213,7 +221,7 @@ def add_providers(
         known: sessions.Known | None = g.known
         linking = known is not None and known.session.stage is not Stage.SECOND
         if linking and not scope.fresh_for_own():
-            return redirect(url_for("signing.step_up", next=url_for("account.overview")), code=303)
+            return redirect(proving.address(proving.OWN, url_for("account.overview")), code=303)
         try:
             ends = openid.discover(provider)
         except NotProven:

@@ -175,7 +175,7 @@ KEPT_BY: Mapping[str, str] = {
     "newest-complete": N_("as the newest complete one"),
     "source-copy": N_("for the newest data of a source"),
     "being-restored": N_("while somebody restores from it"),
-    "pinned": N_("by its pin"),
+    "pinned": N_("so that its restore can be undone"),
     "last": N_("as one of the newest"),
     "daily": N_("by the daily count"),
     "weekly": N_("by the weekly count"),
@@ -185,7 +185,7 @@ KEPT_BY: Mapping[str, str] = {
     "record": N_("as the record of a failure"),
     "source-ceiling": N_("up to the age limit of its source"),
     "max-age": N_("up to the age limit of the plan"),
-    "pin-ended": N_("no longer: its pin has ended"),
+    "pin-ended": N_("no longer: its restore can be undone no more"),
     "not-in-plan": N_("no longer: it goes with the next pass"),
 }
 OUTCOMES: Mapping[str, str] = {
@@ -198,7 +198,7 @@ ORIGINS: Mapping[str, str] = {
     "daily": N_("daily"),
     "weekly": N_("weekly"),
     "manual": N_("by hand"),
-    "safety": N_("before a restore"),
+    "safety": N_("safety point before a restore"),
 }
 COPIES: Mapping[str, str] = {
     "waiting": N_("waiting"),
