@@ -58,7 +58,7 @@ class Child:
     name: str  # also of its log
     command: Command
     ready: Callable[[], bool] | None = None  # asked until it says yes; None: ready once started
-    ready_seconds: float = 30.0
+    ready_seconds: float = 120.0  # a busy machine takes its time; one that ends is told at once
     grace: float = program.GRACE_SECONDS  # between SIGTERM and SIGKILL
 
 
