@@ -47,6 +47,7 @@ class Person:
         self.press("Sign in")
         if self.who.secret:
             self.prove()
+        self.window.page.wait_for_url(lambda address: "/sign-in" not in address)
 
     def prove(self) -> None:
         """With the code that the app shows."""
@@ -54,7 +55,7 @@ class Person:
         self.press("Go on")
 
 
-@pytest.fixture(params=["en", "ar"])
+@pytest.fixture(params=[pytest.param("en", marks=pytest.mark.long), "ar"])
 def person(request: pytest.FixtureRequest, stand: Stand, open_window: Opener) -> Person:
     window = open_window(stand.origin, locale=request.param, accept_downloads=True)
     owner = People(stand.platform).member(stand.tenant, TenantRole.OWNER)
