@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import func, select
+from sqlalchemy import text
 
 from backup import planning, runs, tasks
 from backup.models import BackupRun, Point, Source
@@ -42,6 +42,14 @@ PERSONAL = {
     mapper.local_table.name
     for mapper in Base.registry.mappers
     if mapper.class_.__module__ == "strongroom.people.models"
+}
+COUNTS = {  # one question a role: asked for table by table they were a tenth of all tests' time
+    role: " UNION ALL ".join(
+        f"SELECT '{table.name}', count(*) FROM {table.name}"
+        for table in METADATA.sorted_tables
+        if (table.name in PERSONAL) is (role is Role.PEOPLE)
+    )
+    for role in (Role.OPERATOR, Role.PEOPLE)
 }
 ORDERS = """
 CREATE TABLE customers (id integer PRIMARY KEY, name text NOT NULL);
@@ -169,9 +177,7 @@ def rows_of(runtime: Runtime, tenant: Tenant, kind: Any, *conditions: Any) -> li
 def counts(runtime: Runtime) -> dict[str, int]:
     """Rows of every table."""
     found = {}
-    for table in METADATA.sorted_tables:
-        role = Role.PEOPLE if table.name in PERSONAL else Role.OPERATOR
+    for role, query in COUNTS.items():
         with runtime.database.session(role) as session:
-            wanted = select(func.count()).select_from(table)
-            found[table.name] = session.execute(wanted).scalar_one()
+            found |= dict(session.execute(text(query)).all())
     return found

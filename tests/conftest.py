@@ -31,11 +31,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import hypothesis
 import psycopg
 import pytest
 from flask import Flask
 from jinja2.bccache import Bucket, BytecodeCache
 from psycopg import sql
+from sqlalchemy import make_url
 
 from strongroom import runtime as runtimes
 from strongroom import schema, settings
@@ -47,6 +49,7 @@ from strongroom.stack.embedded import Embedded
 from strongroom.stack.postgres import DATABASE, make_database, make_role
 from tenants.models import Tenant
 from tests.cast import ACME, BOLT, ORDERS, FakeClock, SourceDatabase, add_tenant
+from tests.memory import in_memory
 from web import logs, parts
 from web.models import METADATA
 from web.stack import register
@@ -59,6 +62,8 @@ ports.LOWEST += _SPAN * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removep
 ports.HIGHEST = ports.LOWEST + _SPAN
 # Nothing here has to survive a power cut.
 HASTY = ("fsync = off", "full_page_writes = off", "synchronous_commit = off")
+# Nor are its passwords worth four thousand rounds at each of a test's dozen connections.
+HASTY += ("scram_iterations = 1",)
 _numbers = itertools.count(1)
 # A shell's background jobs ignore Ctrl-C, and what they start does so too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,8 +83,22 @@ class _Compiled(BytecodeCache):
 
 
 Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": _Compiled()}
+# What a slow machine does is not wrong; and what `make test` tries is the same each time, so that
+# it is a change that fails and not a throw of the dice. `make test-long` goes on to search.
+hypothesis.settings.register_profile(
+    "calm", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile(
+    "same", hypothesis.settings.get_profile("calm"), derandomize=True, database=None
+)
+hypothesis.settings.load_profile("calm")
 # As in production; the library's own way takes half a second to draw a traceback.
 logs.configure(logging.DEBUG)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("markexpr") == "not long":
+        hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
@@ -87,11 +106,14 @@ def stack() -> Iterator[Embedded]:
     parent = Path(tempfile.mkdtemp(prefix="strongroom-tests-"))
     home = parent / "home"
     try:
-        with Embedded(home, regions=2) as running:
+        with in_memory() as memory, Embedded(home, regions=2) as running:
             with _connected(running) as line:
                 for setting in HASTY:
                     line.execute(f"ALTER SYSTEM SET {setting}".encode())
                 line.execute("SELECT pg_reload_conf()")
+                _digest_again(running)
+                if memory is not None:
+                    _keep_in(line, memory, running)
             yield running
     finally:
         quarters.clear(home / "postgres")
@@ -126,9 +148,21 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture(scope="session")
+def empty_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where restores keep the cluster that they copy: initdb costs more than a restore does."""
+    folder = tmp_path_factory.mktemp("empty-cluster")
+    yield folder
+    quarters.clear(folder / "cluster")
+
+
 @pytest.fixture
 def runtime(
-    stack: Embedded, database_urls: Mapping[Role, str], tmp_path: Path, clock: FakeClock
+    stack: Embedded,
+    database_urls: Mapping[Role, str],
+    tmp_path: Path,
+    clock: FakeClock,
+    empty_cluster: Path,
 ) -> Iterator[Runtime]:
     known = replace(
         _known(stack),
@@ -136,6 +170,8 @@ def runtime(
         keys=tmp_path / "keys",
         work=tmp_path / "work",
     )
+    known.work.mkdir(mode=0o700)
+    (known.work / "cluster-template").symlink_to(empty_cluster)
     made = replace(parts.make_runtime(known), clock=clock)
     runtimes.use(made)
     try:
@@ -186,21 +222,44 @@ def superuser(stack: Embedded) -> Iterator[psycopg.Connection[Any]]:
         yield line
 
 
+def _digest_again(stack: Embedded) -> None:
+    """The same passwords, kept as the setting says that is read when a session begins."""
+    with _connected(stack) as line:
+        for role, url in _known(stack).databases.items():
+            password = sql.Literal(make_url(url).password)
+            name = sql.Identifier(role)
+            line.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, password))
+
+
+def _keep_in(line: psycopg.Connection[Any], folder: Path, stack: Embedded) -> None:
+    """Have every database that is made from now on lie in this folder."""
+    assert stack.postgres.cluster is not None
+    account = stack.postgres.cluster.quarters.account
+    if account is not None:
+        os.chown(folder, account.uid, account.gid)
+    line.execute(sql.SQL("CREATE TABLESPACE memory LOCATION {}").format(str(folder)))
+    for name in ("template0", "template1"):  # what is copied lies where its model lies
+        line.execute(
+            sql.SQL("ALTER DATABASE {} SET TABLESPACE memory").format(sql.Identifier(name))
+        )
+
+
 @contextmanager
 def _database(stack: Embedded, template: str) -> Iterator[str]:
     """A database that is a copy of the template, with the rights of the real one."""
     name = f"strongroom_{next(_numbers)}"
     with _connected(stack) as line:
         line.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
                 sql.Identifier(name), sql.Identifier(Role.MIGRATOR), sql.Identifier(template)
             )
         )
-        make_database(line, name, owner=Role.MIGRATOR, users=Role)
-        if template == TEMPLATE:  # what a migration grants on its database is not copied
-            line.execute(
-                sql.SQL("GRANT TEMPORARY ON DATABASE {} TO worker").format(sql.Identifier(name))
-            )
+        # What was granted on the model is not copied; in one go, what `make_database` does.
+        rights = "REVOKE ALL ON DATABASE {} FROM PUBLIC; GRANT CONNECT ON DATABASE {} TO {}"
+        if template == TEMPLATE:  # by a migration
+            rights += "; GRANT TEMPORARY ON DATABASE {} TO worker"
+        itself, users = sql.Identifier(name), sql.SQL(", ").join(map(sql.Identifier, Role))
+        line.execute(sql.SQL(rights).format(itself, itself, users, itself))
     try:
         yield name
     finally:

@@ -148,7 +148,7 @@ class FaultProxy:
                 return
             self._open.add(client)
             try:
-                server = socket.create_connection(self._target, 5)
+                server = socket.create_connection(self._target, 60)
             except OSError:
                 _close(client)
                 continue

@@ -48,7 +48,7 @@ def main() -> None:
     assert models.METADATA.tables  # every part's tables are known
     runtime = parts.make_runtime(settings(told["settings"]))
     if told["lease"] is not None:
-        runtime.keeper._beat = told["lease"] / 4
+        runtime.keeper._beat = 0.5
     runtimes.use(runtime)
     say("started")
     result = WORK[told["work"]](runtime, UUID(told["tenant"]), UUID(told["row"]))

@@ -23,7 +23,7 @@ from web import parts
 
 ROOT = Path(__file__).parents[1]
 DRIVER = Path(__file__).with_name("worker_driver.py")
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Stage:
 def surroundings(folder: Path) -> Surroundings:
     scratch = folder / "scratch"
     scratch.mkdir(mode=0o700, exist_ok=True)
-    return Surroundings(scratch=scratch, timeout=60, restic=RESTIC)
+    return Surroundings(scratch=scratch, timeout=180, restic=RESTIC)
 
 
 def stage(folder: Path) -> Stage:

@@ -54,7 +54,7 @@ def test_a_region_that_hangs_is_left_for_the_other_within_two_minutes(
     runtime: Runtime, acme: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_folder(runtime, acme, tmp_path / "files")
-    monkeypatch.setattr("strongroom.credentials.READ_SECONDS", 2)
+    monkeypatch.setattr("strongroom.credentials.READ_SECONDS", 3)
     began = time.monotonic()
 
     with in_front_of(runtime, A) as proxy:
@@ -62,7 +62,7 @@ def test_a_region_that_hangs_is_left_for_the_other_within_two_minutes(
         point = runs.make(runtime, acme.id, queue(runtime, acme))
 
     assert point is not None
-    assert time.monotonic() - began < 30  # two tries of two seconds, and the rest as usual
+    assert time.monotonic() - began < 120  # two tries of three seconds, and the rest as usual
     assert len(vault(runtime, acme, B).snapshot_ids()) == 1
 
 

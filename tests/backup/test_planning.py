@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -137,9 +136,7 @@ def test_a_tenant_whose_schedules_another_dispatcher_holds_is_passed_over_withou
         other.execute(weekly.with_for_update())
         with runtime.database.session(Role.DISPATCHER) as session:
             session.execute(text("set local lock_timeout = '5s'"))
-            began = time.monotonic()
-            assert planning.enqueue_due(session, runtime.now()) == 0
-            assert time.monotonic() - began < 2
+            assert planning.enqueue_due(session, runtime.now()) == 0  # who waits raises
     assert enqueue(runtime) == 1
 
 

@@ -51,9 +51,13 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A region that hangs is left after two tries of two seconds, and not of thirty."""
-    monkeypatch.setattr("strongroom.credentials.READ_SECONDS", 2)
+def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A region that hangs is left after two tries of three seconds, and not of thirty.
+
+    Only where one hangs: a sound one may take longer on a busy machine.
+    """
+    if "half open" in request.node.name:
+        monkeypatch.setattr("strongroom.credentials.READ_SECONDS", 3)
 
 
 def ring(runtime: Runtime) -> list[Copy]:

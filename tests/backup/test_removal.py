@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -439,10 +438,8 @@ def test_locked_versions_stay_until_the_lock_ends_and_the_removal_says_until_whe
 ) -> None:
     first, second = two_points(runtime, acme, tmp_path)
     held = vault(runtime, acme)
-    until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=12)
-    for version in held.store.versions(held.prefix):
-        if not version.marker and "/locks/" not in version.key:
-            held.store.retain_until(version.key, version.version_id, until)
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    locked = held.lock_all(until)
     gone = {row.restic_id for row in snapshots_of(held, first)}
     set_policy(runtime, acme)
 
@@ -452,16 +449,11 @@ def test_locked_versions_stay_until_the_lock_ends_and_the_removal_says_until_whe
     assert waiting.blocked == {"code": "object-lock", "params": {"until": until.isoformat()}}
     assert waiting.due_at > datetime.now(UTC)
     assert not gone & held.snapshot_ids()
-    wait_until(until)
+    held.unlock(locked)
     assert removal.apply(runtime, acme.id, held.row.id) == 1
     assert held.left_over() == []
     assert held.is_clean()
     assert restored(held, second, tmp_path) == [digest(tmp_path / "files")]
-
-
-def wait_until(moment: datetime) -> None:
-    while datetime.now(UTC) <= moment + timedelta(seconds=1):
-        time.sleep(0.2)
 
 
 def test_two_sources_of_one_point_go_by_their_age_ceilings_and_the_third_stays(

@@ -377,7 +377,7 @@ def _killed_backup(ready: Stage) -> None:
     """A backup that restic was killed in, once 30 MB had been uploaded."""
     for number in range(16):
         ready.write(f"big/{number}", os.urandom(5_000_000))
-    slow = replace(ready.repository, upload_kib=60_000)
+    slow = replace(ready.repository, upload_kib=15_000)
     wanted = ["backup", "--json", "--host=acme", "."]
     call = Call("backup", wanted, slow, folder=ready.source, reads=(ready.source,))
     with calls.prepared(call, ready.here) as command:

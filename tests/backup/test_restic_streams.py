@@ -34,7 +34,7 @@ class Producer:
     source: int
 
     def ended_well(self) -> bool:
-        return self.running.finish(timeout=30).code == 0
+        return self.running.finish(timeout=120).code == 0
 
 
 def producer(script: str) -> Producer:

@@ -52,7 +52,7 @@ def test_what_is_written_during_the_dump_is_in_neither(server: Server, tmp_path:
     name = server.business()
     reading, writing = os.pipe()
     verdicts: list[dump.Verdict] = []
-    tools = dump.Tools(server.programs, timeout=60)
+    tools = dump.Tools(server.programs, timeout=200)
     work = threading.Thread(
         target=lambda: verdicts.append(
             dump.take(server.source(name), server.access, into=writing, tools=tools)
@@ -91,7 +91,7 @@ def held(server: Server, name: str) -> psycopg.Connection[tuple[object, ...]]:
 def dumping(server: Server, name: str) -> int:
     """The pid of pg_dump, once it waits in this database."""
     wanted = name.encode()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for entry in processes.PROC.glob("[0-9]*/cmdline"):
             try:
@@ -112,7 +112,7 @@ def broken_off(server: Server, to: Path, break_it: object) -> dump.Verdict:
         work.start()
         pid = dumping(server, name)
         break_it(name, pid)  # type: ignore[operator]
-        work.join(20)
+        work.join(120)
         assert not work.is_alive()
         line.rollback()
     return verdicts[0]
@@ -153,7 +153,7 @@ def test_a_reader_that_goes_away_is_no_dump(server: Server) -> None:
     name = server.business()
     reading, writing = os.pipe()
     os.close(reading)
-    tools = dump.Tools(server.programs, timeout=60)
+    tools = dump.Tools(server.programs, timeout=200)
     verdict = dump.take(server.source(name), server.access, into=writing, tools=tools)
     assert not verdict.good
     assert verdict.reason in ("pg-dump-killed", "pg-dump-failed")
@@ -162,7 +162,7 @@ def test_a_reader_that_goes_away_is_no_dump(server: Server) -> None:
 def test_a_stop_from_outside_ends_it(server: Server, tmp_path: Path) -> None:
     name = server.business()
     stop = threading.Event()
-    tools = dump.Tools(server.programs, timeout=60, stop=stop)
+    tools = dump.Tools(server.programs, timeout=200, stop=stop)
     into = os.open(tmp_path / "dump", os.O_WRONLY | os.O_CREAT)
     with held(server, name):
         stop.set()

@@ -38,7 +38,7 @@ def server() -> Iterator[Server]:
         yield found
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(postgres, "CHECK_SECONDS", 1.0)
@@ -57,31 +57,35 @@ def taken(odd: OddServer, *, seconds: float, stop: threading.Event | None = None
     return dump.take(odd.source, odd.access, into=into, tools=tools)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_check_hangs_up_on_a_server_that_falls_silent() -> None:
-    with odd_server(mute) as odd, within(15), pytest.raises(Silent, match="within 2 seconds"):
+    with odd_server(mute) as odd, within(100), pytest.raises(Silent, match="within 2 seconds"):
         postgres.check(odd.source, odd.access)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_dump_hangs_up_on_a_server_that_falls_silent() -> None:
-    with odd_server(mute) as odd, within(15):
+    with odd_server(mute) as odd, within(100):
         verdict = taken(odd, seconds=1)
     assert (verdict.good, verdict.reason) == (False, "source-unreachable")
     assert "did not answer within 2 seconds" in verdict.detail
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_stop_ends_a_dump_that_a_silent_server_keeps_waiting() -> None:
     stop = threading.Event()
     stop.set()
-    with odd_server(mute) as odd, within(15):
+    with odd_server(mute) as odd, within(100):
         verdict = taken(odd, seconds=600, stop=stop)
     assert (verdict.good, verdict.reason) == (False, "program-stopped")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_never_ends_its_sign_in_is_unreachable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "CONNECT_SECONDS", 2)
-    with socket.create_server(("127.0.0.1", 0)) as listener, within(10):
+    with socket.create_server(("127.0.0.1", 0)) as listener, within(100):
         odd = OddServer(listener.getsockname()[1], mute)
         with pytest.raises(Unreachable, match="nothing answers there"):
             connection.connect(odd.source.login(odd.access))
@@ -93,7 +97,7 @@ def counting(server: Server, name: str) -> int:
         f"SELECT pid FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'"
         " AND query LIKE 'SELECT count(*)%'"
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if found := server.rows("postgres", query):
             return int(str(found[0][0]))
@@ -115,6 +119,7 @@ def standing_still(server: Server, *others: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_stands_still_in_a_manifest_is_hung_up_on(server: Server) -> None:
     name = server.business()
     tools = dump.Tools(server.programs, 8)
@@ -125,15 +130,15 @@ def test_a_server_that_stands_still_in_a_manifest_is_hung_up_on(server: Server) 
         taking = pool.submit(dump.take, server.source(name), server.access, into=into, tools=tools)
         with standing_still(server, counting(server, name)):
             holder.rollback()  # pg_dump goes on to its end, and the manifest does not
-            verdict = taking.result(30)
+            verdict = taking.result(120)
     assert (verdict.good, verdict.reason) == (False, "source-unreachable")
-    assert verdict.seconds < 20
+    assert verdict.seconds < 100
 
 
 @pytest.mark.parametrize("rows", [[], [b"\xff\xfe"], [b"a", b"b"], [b"not\0a name"]])
 def test_an_answer_that_is_none_makes_a_bad_verdict(rows: list[bytes]) -> None:
     with odd_server(lambda _: rows) as odd:
-        assert taken(odd, seconds=20).reason == "source-odd"
+        assert taken(odd, seconds=100).reason == "source-odd"
 
 
 @pytest.mark.parametrize("rows", [[], [b"\xff"]])

@@ -18,7 +18,7 @@ from strongroom.stack.embedded import Embedded
 from strongroom.storage import Version
 from tenants.models import Tenant
 from tests.backup.test_census import wipe
-from tests.backup.test_removal import two_points, wait_until
+from tests.backup.test_removal import two_points
 from tests.backup.vaults import (
     A,
     Vault,
@@ -117,10 +117,7 @@ def test_forgotten_points_do_not_come_back_to_life(
 ) -> None:
     first, second = two_points(runtime, acme, tmp_path)
     held = vault(runtime, acme, A)
-    until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=15)
-    for each in held.store.versions(held.prefix):
-        if not each.marker and "/locks/" not in each.key:
-            held.store.retain_until(each.key, each.version_id, until)
+    locked = held.lock_all(datetime.now(UTC) + timedelta(days=1))
     gone = {row.restic_id for row in snapshots_of(held, first)}
     set_policy(runtime, acme)
     tasks.review(runtime, acme.id)
@@ -132,7 +129,7 @@ def test_forgotten_points_do_not_come_back_to_life(
     assert done.is_whole, done
     assert not gone & held.snapshot_ids()
     is_whole_again(held, [(second, digest(tmp_path / "files"))], tmp_path)
-    wait_until(until)
+    held.unlock(locked)
     for each in rows_of(runtime, acme, Healing, Healing.state == HealingState.WAITING):
         mending.heal(runtime, acme.id, each.id)  # the wipe was seen, and is looked at once more
     assert removal.apply(runtime, acme.id, held.site.row.id) == 1

@@ -53,9 +53,9 @@ def test_what_an_earlier_call_saw_long_ago_does_not_count() -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(watching, "EVERY_SECONDS", 0.3)
-    monkeypatch.setattr("strongroom.credentials.READ_SECONDS", 2)
+    monkeypatch.setattr(watching, "SILENT_SECONDS", 4.0)
+    monkeypatch.setattr(watching, "EVERY_SECONDS", 0.5)
+    monkeypatch.setattr("strongroom.credentials.READ_SECONDS", 3)
 
 
 @pytest.fixture

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -58,6 +61,33 @@ class Vault:
 
     def here(self) -> Surroundings:
         return repositories.surroundings(self.runtime, self.site.row.id, seconds=120)
+
+    def lock_all(self, until: datetime) -> list[Version]:
+        """What lies there now, but so that `unlock` ends it: however long a test takes."""
+        listed = self.store.versions(self.prefix)
+        locked = [each for each in listed if not each.marker and "/locks/" not in each.key]
+        for each in locked:
+            self._retain(each, until)
+        return locked
+
+    def unlock(self, versions: Sequence[Version]) -> None:
+        """As when their time is over; a region takes no moment that has passed."""
+        end = datetime.now(UTC) + timedelta(seconds=2)
+        for each in versions:
+            end = max(end, datetime.now(UTC) + timedelta(seconds=1))
+            self._retain(each, end, BypassGovernanceRetention=True)
+        while datetime.now(UTC) <= end + timedelta(seconds=1):
+            time.sleep(0.1)
+
+    def _retain(self, version: Version, until: datetime, **more: Any) -> None:
+        with self.store._calling("lock", version.key) as (client, bucket):
+            client.put_object_retention(
+                Bucket=bucket,
+                Key=version.key,
+                VersionId=version.version_id,
+                Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until},
+                **more,
+            )
 
     def packs(self) -> list[str]:
         return [each.key for each in self.store.list(self.prefix + "data/")]

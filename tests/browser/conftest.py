@@ -50,8 +50,6 @@ def open_window(chromium: Browser) -> Iterator[Callable[..., Window]]:
 
     yield open_one
     for context in contexts:
-        for page in context.pages:  # what a test that failed was looking at
-            print(page.url, page.locator("body").inner_text(), sep="\n")
         context.close()
 
 

@@ -55,7 +55,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("language", ["en", "ar"])
+@pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.long), "ar"])
 @pytest.mark.parametrize("who", PAGES)
 def test_nothing_serious_is_wrong_with_any_page(
     runtime: Runtime, acme: Tenant, origin: str, open_window: Opener, who: str, language: str

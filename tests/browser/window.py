@@ -10,9 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Response,
+    TimeoutError,
+)
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# What is in order is not listed with every element: that took longer than to find it out.
+ASKED = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
 SERIOUS = ("serious", "critical")
 MOST_BYTES = 200_000  # of a page before images
 NARROW, WIDE = 320, 1280  # CSS pixels
@@ -31,7 +40,7 @@ class Window:
     @classmethod
     def of(cls, context: BrowserContext, origin: str) -> Window:
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(90_000)
         window = cls(page, origin)
         page.on("console", window._note)
         page.on("pageerror", lambda error: window.complaints.append(str(error)))
@@ -47,11 +56,17 @@ class Window:
 
     def press(self, name: str) -> None:
         """A button, by the words on it."""
-        self.page.get_by_role("button", name=name, exact=True).first.click()
+        self._click(self.page.get_by_role("button", name=name, exact=True).first)
 
     def follow(self, name: str) -> None:
         """A link, by its words."""
-        self.page.get_by_role("link", name=name, exact=True).first.click()
+        self._click(self.page.get_by_role("link", name=name, exact=True).first)
+
+    def _click(self, wanted: Locator) -> None:
+        try:
+            wanted.click()
+        except TimeoutError as error:  # what was there instead is what one has to know
+            raise AssertionError(f"{error}\n{self.page.url} shows:\n{self.text}") from error
 
     @property
     def text(self) -> str:
@@ -78,7 +93,7 @@ class Window:
 
     def faults(self) -> list[str]:
         """What axe finds serious, one line each with the element."""
-        found = Axe().run(self.page, options={"runOnly": {"type": "tag", "values": RULES}})
+        found = Axe().run(self.page, options=ASKED)
         return [
             f"{each['id']} ({each['impact']}): {node['html'][:160]}: {node['failureSummary']}"
             for each in found.response["violations"]

@@ -169,7 +169,7 @@ def the_copy_follows(runtime: Runtime, tenant: Tenant, point: Point, folder: Pat
     "at",
     [
         pytest.param(("backup.restic.commands:forget", "before"), marks=pytest.mark.long),
-        ("backup.restic.commands:forget", "after"),
+        pytest.param(("backup.restic.commands:forget", "after"), marks=pytest.mark.long),
         pytest.param(("backup.restic.commands:prune", "before"), marks=pytest.mark.long),
         pytest.param(("backup.restic.commands:prune", "after"), marks=pytest.mark.long),
         pytest.param(

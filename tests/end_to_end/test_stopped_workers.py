@@ -20,7 +20,7 @@ from tests.backup.vaults import Vault, digest, removals, restored, set_policy, v
 from tests.cast import add_folder, back_up, carry_out, fill, queue, rows_of, run_of
 from tests.workers import Doing, reap, until, working
 
-LEASE = 2.0
+LEASE = 8.0  # seconds; a worker that gets no processor for so long has lost it, and rightly
 
 
 def test_a_woken_worker_cannot_record_what_another_has_made_meanwhile(

@@ -55,7 +55,7 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def until(holds: Callable[[], bool], *, seconds: float = 15.0) -> bool:
+def until(holds: Callable[[], bool], *, seconds: float = 90.0) -> bool:
     """Ask until it holds; False when the time is up."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -76,7 +76,7 @@ def driven(home: Path, *, regions: int = 0, user: str = "") -> Iterator[subproce
     finally:
         if driver.poll() is None:
             driver.terminate()
-        driver.communicate(timeout=60)
+        driver.communicate(timeout=180)
 
 
 def start_driver(home: Path, *, regions: int = 0, user: str = "") -> subprocess.Popen[str]:

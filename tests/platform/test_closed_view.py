@@ -32,7 +32,7 @@ def secret(tmp_path: Path) -> Path:
 
 def run(view: View, *argv: str, **more: object) -> Finished:
     command = Command(argv, environment=PATH, view=view, **more)  # type: ignore[arg-type]
-    return program.run(command, timeout=20)
+    return program.run(command, timeout=120)
 
 
 def test_it_reads_what_lies_below_its_places_and_nothing_else(mine: Path, secret: Path) -> None:
@@ -101,7 +101,7 @@ def test_we_ourselves_and_later_children_see_as_before(mine: Path, secret: Path)
     assert run(View(read=(mine,)), "cat", str(secret)).code == 1
     assert secret.read_text() == "another's"
     command = Command(["cat", str(secret)], environment=PATH)
-    assert program.run(command, timeout=20).stdout == "another's"
+    assert program.run(command, timeout=120).stdout == "another's"
     assert "NoNewPrivs:\t0" in Path("/proc/self/status").read_text()
 
 
@@ -110,7 +110,7 @@ def test_its_thread_ends_with_the_child(mine: Path) -> None:
     kept = [each for each in threading.enumerate() if each.name == "closed view"]
     child.end(grace=1)
     for thread in kept:
-        thread.join(10)
+        thread.join(60)
     assert kept
     assert not any(thread.is_alive() for thread in kept)
 

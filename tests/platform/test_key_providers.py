@@ -326,7 +326,7 @@ def test_what_kms_says_of_itself_is_no_word_about_the_key(kms: KmsStand, code: s
 def test_a_kms_that_does_not_answer_is_left_alone_in_time(
     kms: KmsStand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strongroom.key_stores.aws_kms.READ_SECONDS", 0.2)
+    monkeypatch.setattr("strongroom.key_stores.aws_kms.READ_SECONDS", 2)
     context = a_tenant(kms)
     kms.server.fault = lambda _asked: Answer(200, seconds=60)
     with pytest.raises(KeyUnreachable, match="ReadTimeoutError"):

@@ -101,7 +101,7 @@ def first_bytes(port: int, said: bytes) -> bytes:
 def test_plain_requests_get_nothing(server: RegionServer, locked: str) -> None:
     for port in inner_ports(server):
         for method, path in REQUESTS:
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             answer = asked(line, method, path)
             assert answer is None or (answer[0] == 400 and TLS_WANTED in answer[1]), (port, path)
 
@@ -110,7 +110,7 @@ def test_requests_without_a_key_get_nothing(server: RegionServer, locked: str) -
     context = certificates.stranger(server.server.certificate)
     for port in inner_ports(server):
         for method, path in REQUESTS:
-            line = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+            line = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
             assert asked(line, method, path) is None, (port, path)
 
 
@@ -121,7 +121,7 @@ def test_requests_with_a_key_of_ones_own_get_nothing(
     context.load_cert_chain(foreign_key)
     for port in inner_ports(server):
         for method, path in REQUESTS:
-            line = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+            line = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
             assert asked(line, method, path) is None, (port, path)
 
 
@@ -148,7 +148,7 @@ def test_with_the_key_the_same_requests_are_answered(server: RegionServer, locke
     ports = server.server.ports
 
     def answer(port: int, path: str) -> tuple[int, bytes]:
-        line = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+        line = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
         found = asked(line, "GET", path)
         assert found is not None
         return found

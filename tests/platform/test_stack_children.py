@@ -56,7 +56,7 @@ def short_lived(notes: Path) -> Child:
     return python("short", NOTE.format(notes=notes, word="lived"))
 
 
-def tended(kept: Children, holds: Callable[[], bool], *, seconds: float = 15.0) -> bool:
+def tended(kept: Children, holds: Callable[[], bool], *, seconds: float = 90.0) -> bool:
     """Tend until it holds."""
 
     def once() -> bool:
@@ -106,12 +106,14 @@ def test_a_child_that_keeps_dying_has_to_wait(
     kept.start(short_lived(notes))
     assert tended(kept, lambda: lives(notes) == 2)
 
-    for _ in range(20):  # its second death is noticed in one of these
-        tended(kept, lambda: lives(notes) > 2, seconds=0.05)
-    waited = lives(notes)
+    assert tended(kept, lambda: kept._kept[0].failures == 2)
+
+    for _ in range(20):
+        kept.tend()
+    waited = kept._kept[0].again_at
     clock.seconds += 1.0
 
-    assert waited == 2
+    assert (waited, lives(notes)) == (1.0, 2)
     assert tended(kept, lambda: lives(notes) == 3)
 
 

@@ -154,7 +154,7 @@ def test_a_stopped_stack_leaves_no_process_and_starts_again_with_its_data(place:
     with driven(place) as driver:
         write_row(place)
         driver.send_signal(signal.SIGTERM)
-        assert driver.wait(30) == 0
+        assert driver.wait(120) == 0
         assert processes_of(place) == []
         with pytest.raises(home.NotRunning):
             home.find_stack(place)
@@ -246,7 +246,7 @@ def test_two_stacks_run_side_by_side(place: Path) -> None:
 def test_a_second_stack_of_one_home_is_refused_and_the_first_goes_on(place: Path) -> None:
     with driven(place) as first:
         second = stack_cast.start_driver(place)
-        said, _ = second.communicate(timeout=30)
+        said, _ = second.communicate(timeout=120)
 
         assert second.returncode == 1
         assert f"home-busy Wanted to start from {place}, but process {first.pid} already" in said

@@ -104,7 +104,8 @@ def test_a_set_up_that_was_broken_off_is_finished_by_the_next(
 
     finish(checkout)
 
-    assert process.returncode != 0
+    # Its last step may be over before the signal comes.
+    assert process.returncode != 0 or word == "project"
     assert works(checkout)
     assert sorted(path.name for path in (checkout / ".tools").iterdir()) == ["setup.lock"]
 

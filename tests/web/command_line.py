@@ -99,7 +99,7 @@ class Desk:
 
     def _work(self, over: threading.Event, due: Any) -> None:
         self.runtime.app.loader.import_default_modules()
-        while not over.wait(0.05):
+        while not over.wait(0.2):
             now = self.runtime.now()
             with self.runtime.database.session(Role.DISPATCHER) as session:
                 found = nudge(session, due, now=now, again=now)

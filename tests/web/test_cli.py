@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import getpass
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -22,6 +22,7 @@ from tests import cast
 from tests.backup.vaults import set_policy
 from tests.platform.stack_cast import until
 from tests.web.command_line import Desk, run, sit_down
+from web import following
 from web.cli import main
 
 
@@ -223,11 +224,22 @@ def test_waiting_ends_after_its_time_and_the_work_goes_on(desk: Desk, folder: Pa
     assert desk.counts()["backup_runs"] == 1
 
 
-def test_ctrl_c_while_waiting_ends_the_waiting_only(desk: Desk, folder: Path) -> None:
+def test_ctrl_c_while_waiting_ends_the_waiting_only(
+    desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cast.add_folder(desk.runtime, cast.add_tenant(desk.runtime, cast.ACME), folder)
-    threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT)).start()
+    waiting = following._wait
 
-    said = desk("backup", "acme", "--wait", "--json")
+    def pressed(look: Callable[[], object], **more: Any) -> object:
+        def looks() -> object:
+            signal.raise_signal(signal.SIGINT)
+            return look()
+
+        return waiting(looks, **more)
+
+    with monkeypatch.context() as keyboard:
+        keyboard.setattr(following, "_wait", pressed)
+        said = desk("backup", "acme", "--wait", "--json")
 
     assert (said.code, said.error["code"]) == (130, "stopped")
     assert "the backup goes on" in said.error["message"]

@@ -47,7 +47,7 @@ class Up:
         return json.loads(done.stdout)
 
     def healthy(self) -> bool:
-        with urllib.request.urlopen(f"{self.web}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.web}/healthz", timeout=60) as answer:
             return bool(answer.status == 200)
 
     def end(self, number: signal.Signals) -> int:
