@@ -33,6 +33,9 @@ LINE_LIMIT = 4000  # characters of one line that are kept in a tail
 STDOUT_LINE_BYTES = 64 * 1024 * 1024  # of one line of output: a list in JSON may be one line
 STDERR_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 30.0  # between SIGTERM and SIGKILL
+SETTLE_SECONDS = (
+    5.0  # without a word, after the end of all its processes, before a stream is given up
+)
 PAUSE_SECONDS = 0.25  # between two looks at what may end a program early
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 M_ARENA_MAX = -8  # malloc.h of glibc
@@ -61,6 +64,12 @@ class LineTooLong(ProgramError):
     """A line of output that somebody reads grew past all reason; half of it would mislead."""
 
     code = "program-line-too-long"
+
+
+class OutputHeld(ProgramError):
+    """Its output stayed open after its end: something that left its group may still write."""
+
+    code = "program-output-held"
 
 
 class Stopped(ProgramError):
@@ -318,6 +327,8 @@ class _Reader:
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._on_line = on_line
         self.failure: BaseException | None = None
+        self._read = 0  # lines
+        self._listening = False  # whoever listens is at work on a line
         self._stream = stream
         self._thread = threading.Thread(target=self._drain, daemon=True)
         if stream is not None:
@@ -326,18 +337,26 @@ class _Reader:
     def _drain(self) -> None:
         assert self._stream is not None
         while raw := self._stream.readline(self._limit):
+            self._read += 1
             line = raw.decode("utf-8", "replace").rstrip("\n")
             cut = len(raw) == self._limit and not raw.endswith(b"\n")
             self._lines.append(line[:LINE_LIMIT])
             if self._on_line is not None and self.failure is None:
-                try:
-                    if cut and self._whole:
-                        raise self._too_long()
-                    self._on_line(line)
-                except BaseException as error:  # noqa: BLE001 - raised again by finish()
-                    self.failure = error
+                self._hand_over(line, broken=cut and self._whole)
             if cut:
                 self._drop_rest()
+
+    def _hand_over(self, line: str, *, broken: bool) -> None:
+        assert self._on_line is not None
+        self._listening = True
+        try:
+            if broken:
+                raise self._too_long()
+            self._on_line(line)
+        except BaseException as error:  # noqa: BLE001 - raised again by finish()
+            self.failure = error
+        finally:
+            self._listening = False
 
     def _drop_rest(self) -> None:
         assert self._stream is not None
@@ -357,9 +376,21 @@ class _Reader:
         return "\n".join(self._lines)
 
     def close(self) -> None:
-        if self._stream is not None:
-            self._thread.join(5)
+        """After the end of its processes: what is still in the pipe is read, however long that takes
+        whoever listens. A stream that somebody else holds open is left to its thread."""
+        if self._stream is None:
+            return
+        seen = -1
+        while self._thread.is_alive() and (self._listening or self._read != seen):
+            seen = self._read
+            self._thread.join(SETTLE_SECONDS)
+        if not self._thread.is_alive():
             self._stream.close()
+        elif self.failure is None:
+            self.failure = OutputHeld(
+                "A program has ended, and something that it started holds its output open, so "
+                "nobody knows whether all of it was read. See what it starts."
+            )
 
 
 def _other_account(account: Account | None) -> Account | None:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from strongroom import program
 from strongroom.program import (
     LINE_LIMIT,
     STDERR_LINE_BYTES,
@@ -23,6 +25,7 @@ from strongroom.program import (
     Finished,
     Limits,
     LineTooLong,
+    OutputHeld,
     ProgramMissing,
     Stopped,
     TimedOut,
@@ -139,6 +142,28 @@ def test_every_line_is_handed_over_whole_as_it_comes() -> None:
     seen: list[str] = []
     run(shell("echo one; printf two; exit 1"), timeout=120, on_line=seen.append)
     assert seen == ["one", "two"]
+
+
+def test_a_slow_listener_hears_every_line_after_the_end_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(program, "SETTLE_SECONDS", 0.01)
+    heard: list[str] = []
+
+    def listen(line: str) -> None:
+        time.sleep(0.05)
+        heard.append(line)
+
+    run(shell("seq 40"), timeout=120, on_line=listen)
+    assert heard == [str(number) for number in range(1, 41)]
+
+
+def test_output_that_somebody_holds_open_is_no_whole_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(program, "SETTLE_SECONDS", 0.2)
+    with pytest.raises(OutputHeld):
+        run(shell("setsid sleep 3 & echo done; sleep 0.5"), timeout=120)
 
 
 def test_of_an_endless_line_of_errors_the_beginning_is_handed_over_and_the_next_line_too() -> None:
