@@ -122,8 +122,8 @@ def approve(
     row = _asked(session, restore_id, by=by, at=at)
     if not asker_may(row):
         raise AskerMayNot(
-            "Who asked for this restore may not restore any more. Refuse it; somebody who may can "
-            "ask again."
+            "The person who asked for this restore is no longer allowed to restore. Refuse it; "
+            "somebody who is allowed to can ask again."
         )
     _require_as_it_was(session, row, now=at)
     part = session.execute(
@@ -140,13 +140,7 @@ def approve(
 
 def _require_as_it_was(session: Session, row: Restore, *, now: datetime) -> None:
     """What the page showed whoever asked still holds. Raises Overtaken, and NotUndone for an undo."""
-    plan = None if row.plan_id is None else session.get_one(Restore, row.plan_id)
-    since = row.asked_at if plan is None else plan.asked_at
-    if replaced_since(session, row.source_id, since):
-        raise Overtaken(
-            "Another restore has replaced this source since the preview was made. Refuse this one; "
-            "make the preview again, and ask again."
-        )
+    require_still(session, row)
     source = session.get_one(Source, row.source_id, populate_existing=True)
     if source.removed_at is not None and source.removed_at > row.asked_at:
         raise Overtaken(
@@ -156,6 +150,23 @@ def _require_as_it_was(session: Session, row: Restore, *, now: datetime) -> None
         )
     if row.undoes_id is not None:
         undoing.require(session, session.get_one(Restore, row.undoes_id), now=now, but=row.id)
+
+
+def require_still(session: Session, row: Restore) -> None:
+    """What was agreed to, upon a preview or by a second person, still stands as it was seen.
+
+    Asked again when its turn comes: another one may have been under way. Raises Overtaken.
+    """
+    if row.destination is not Destination.IN_PLACE:
+        return
+    plan = None if row.plan_id is None else session.get_one(Restore, row.plan_id)
+    agreed = plan is not None or row.state is RestoreState.ASKED or row.decided_at is not None
+    since = row.asked_at if plan is None else plan.asked_at
+    if agreed and replaced_since(session, row.source_id, since):
+        raise Overtaken(
+            "Another restore has replaced this source since the preview was made, so nothing more "
+            "was done. Make the preview again, and ask again if it is still wanted."
+        )
 
 
 def replaced_since(session: Session, source: UUID, moment: datetime) -> bool:

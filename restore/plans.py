@@ -73,6 +73,7 @@ def confirm(
 
     Raises NotFound, PlanStale, and as `requests.ask` and `undoing.wish_of`.
     """
+    counting.lock(session, found(session, plan_id).tenant_id)  # before any row: who asks does so
     plan = found(session, plan_id, lock=True)
     there = restore_of(session, plan)
     if there is not None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from restore import approvals
 from restore.going import Going, Phase
 from restore.models import Restore
 from restore.states import RestoreState
@@ -61,7 +62,8 @@ def put_off(runtime: Runtime, tenant: UUID, restore_id: UUID) -> bool:
 
 
 def claim(going: Going) -> None:
-    """Ours from here on. Raises SourceBusy when another one was quicker."""
+    """Ours from here on. Raises SourceBusy when another one was quicker, and Overtaken when one that
+    ended meanwhile replaced what was agreed upon."""
     if going.row.dry_run:
         return
     with going.session() as session:
@@ -69,6 +71,8 @@ def claim(going: Going) -> None:
         session.execute(select(func.pg_advisory_xact_lock(key)))
         if going.row.phase is None and _others(session, going.row):
             raise _busy()
+        if going.row.phase is None:
+            approvals.require_still(session, going.row)
         session.execute(
             update(Restore)
             .where(Restore.id == going.row.id, Restore.fence == going.held.fence)

@@ -63,7 +63,7 @@ def ask(session: Session, tenant: UUID, wish: Wish, *, by: Actor, at: datetime) 
             code="nothing-stored",
         )
     _require_tables(stored, wish)
-    if not wish.dry_run:
+    if not wish.dry_run and wish.undoes is None:  # the way back is never too much
         _require_room(session, tenant)
     state = RestoreState.WAITING
     if approvals.needed(session, wish, stored):

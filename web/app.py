@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from strongroom.db import NoDatabaseUrl
 from strongroom.people import passwords
 from strongroom.people.errors import NotProven
-from strongroom.people.rules import OWNERS, RULES
+from strongroom.people.rules import OWNERS, RULES, Action
 from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.pages import (
@@ -100,8 +100,14 @@ def _explain(error: HTTPException) -> tuple[str, int] | HTTPException:
     refused = scope.refused_here() if request.blueprint == "tenant" else None
     if isinstance(error, Forbidden) and refused is not None:
         where, action = refused
-        owners_only = RULES[action].tenant == OWNERS
-        page = render_template("errors/403_tenant.html", here=where, owners_only=owners_only)
+        rule = RULES[action]
+        asks = scope.person().staff in RULES[Action.ASK_GRANT].staff
+        page = render_template(
+            "errors/403_tenant.html",
+            here=where,
+            owners_only=rule.tenant == OWNERS,
+            grantable=rule.grant is not None and asks,
+        )
         return page, error.code
     kind = "error" if not isinstance(error, EXPLAINED) else str(error.code)
     elsewhere = error.description == "elsewhere"

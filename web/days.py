@@ -16,7 +16,7 @@ from enum import StrEnum
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -33,8 +33,8 @@ class Cell(StrEnum):
     """What is said of one day of one tenant; of several things the one that stands first."""
 
     COMPLETE = "complete"
-    RUNNING = "running"
     PARTIAL = "partial"
+    RUNNING = "running"
     FAILED = "failed"
     OVERDUE = "overdue"  # it was due, and nobody has planned it
     MISSED = "missed"  # it was due, and was never run
@@ -141,10 +141,19 @@ Seen = Iterable[tuple[UUID, date, Cell]]
 
 
 def _made(session: Session, tenants: Sequence[UUID], first: date) -> Seen:
-    """Of runs; a safety point saves one source, perhaps with the damage in it, and counts as none."""
+    """Of runs, each on the day it was due, however late it began; one that was asked for on its own.
+
+    A safety point saves one source, perhaps with the damage in it, and counts as none.
+    """
     rows = session.execute(
-        select(BackupRun.tenant_id, BackupRun.local_date, BackupRun.state, Point.outcome)
+        select(
+            BackupRun.tenant_id,
+            func.coalesce(Slot.local_date, BackupRun.local_date),
+            BackupRun.state,
+            Point.outcome,
+        )
         .outerjoin(Point, (Point.tenant_id == BackupRun.tenant_id) & (Point.id == BackupRun.id))
+        .outerjoin(Slot, (Slot.tenant_id == BackupRun.tenant_id) & (Slot.run_id == BackupRun.id))
         .where(
             BackupRun.tenant_id.in_(tenants),
             BackupRun.local_date >= first,

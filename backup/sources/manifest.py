@@ -116,8 +116,13 @@ class Difference:
 def from_json(text: str) -> Manifest:
     """Raises BadValue for a form this version does not know."""
     values: dict[str, Any] = json.loads(text)
-    if values.pop("form", None) != FORM:
-        raise BadValue(f"This manifest is not of form {FORM}. A newer version wrote it; update.")
+    form = values.pop("form", None)
+    if form != FORM:
+        remedy = "update this one" if isinstance(form, int) and form > FORM else "back up again"
+        raise BadValue(
+            f"Wanted a manifest of form {FORM}, found form {str(form)[:20]}: another version of the "
+            f"platform wrote it. To compare with it, {remedy}."
+        )
     values["locale"] = Locale(**values["locale"])
     values["tables"] = tuple(Table(**each) for each in values["tables"])
     values["sequences"] = tuple(Sequence(**each) for each in values["sequences"])

@@ -336,7 +336,11 @@ class _Reader:
 
     def _drain(self) -> None:
         assert self._stream is not None
-        while raw := self._stream.readline(self._limit):
+        with self._stream as stream:
+            self._read_all(stream)
+
+    def _read_all(self, stream: IO[bytes]) -> None:
+        while raw := stream.readline(self._limit):
             self._read += 1
             line = raw.decode("utf-8", "replace").rstrip("\n")
             cut = len(raw) == self._limit and not raw.endswith(b"\n")
@@ -344,7 +348,7 @@ class _Reader:
             if self._on_line is not None and self.failure is None:
                 self._hand_over(line, broken=cut and self._whole)
             if cut:
-                self._drop_rest()
+                self._drop_rest(stream)
 
     def _hand_over(self, line: str, *, broken: bool) -> None:
         assert self._on_line is not None
@@ -358,11 +362,10 @@ class _Reader:
         finally:
             self._listening = False
 
-    def _drop_rest(self) -> None:
-        assert self._stream is not None
+    def _drop_rest(self, stream: IO[bytes]) -> None:
         rest = b"?"
         while rest and not rest.endswith(b"\n"):
-            rest = self._stream.readline(STDERR_LINE_BYTES)
+            rest = stream.readline(STDERR_LINE_BYTES)
 
     def _too_long(self) -> LineTooLong:
         return LineTooLong(
@@ -377,16 +380,14 @@ class _Reader:
 
     def close(self) -> None:
         """After the end of its processes: what is still in the pipe is read, however long that takes
-        whoever listens. A stream that somebody else holds open is left to its thread."""
+        whoever listens. A stream that something else holds open is left to its thread."""
         if self._stream is None:
             return
         seen = -1
         while self._thread.is_alive() and (self._listening or self._read != seen):
             seen = self._read
             self._thread.join(SETTLE_SECONDS)
-        if not self._thread.is_alive():
-            self._stream.close()
-        elif self.failure is None:
+        if self._thread.is_alive() and self.failure is None:
             self.failure = OutputHeld(
                 "A program has ended, and something that it started holds its output open, so "
                 "nobody knows whether all of it was read. See what it starts."

@@ -21,7 +21,8 @@ DEVICES = frozenset(
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # wide ones run too
 # Where a cell would begin for a spreadsheet that takes ; or a tab for what parts cells: it knows
 # our quotes only at the beginning of what it takes for a cell, so that they hold nothing together.
-BEGINS = re.compile(r"(?<=[;\t\r\n])(\"*)(?=[=+\-@＝＋－＠])")
+# At the end of a text the quote that ends it would be taken for one that begins a cell.
+BEGINS = re.compile(r"(?<=[;\t\r\n])(\"*)(?=[=+\-@＝＋－＠]|\Z)")
 
 
 def safe(name: str, *, instead: str = "_") -> str:

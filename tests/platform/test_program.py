@@ -163,7 +163,7 @@ def test_output_that_somebody_holds_open_is_no_whole_output(
 ) -> None:
     monkeypatch.setattr(program, "SETTLE_SECONDS", 0.2)
     with pytest.raises(OutputHeld):
-        run(shell("setsid sleep 3 & echo done; sleep 0.5"), timeout=120)
+        run(shell("setsid sleep 2 & echo done; sleep 0.5"), timeout=120)
 
 
 def test_of_an_endless_line_of_errors_the_beginning_is_handed_over_and_the_next_line_too() -> None:

@@ -63,6 +63,22 @@ def test_of_two_undos_confirmed_at_once_one_is_refused(
     assert [row.plan_id for row in real(runtime, acme) if row.undoes_id] == [first.id]
 
 
+def test_an_undo_is_confirmed_beside_another_look_at_it(
+    runtime: Runtime, acme: Tenant, source: Source
+) -> None:
+    """Both lock what they count and the restore that is undone: in one order, or they would hang."""
+    done = give_back(runtime, stored(runtime, acme), source)
+    plan = undo_plan(runtime, done)
+
+    def look(session: Session) -> Restore:
+        return plans.of_undo(session, done.id, by=ADA, at=runtime.now())
+
+    first = Together(runtime, acme, look, confirming(runtime, plan))
+
+    assert first.waited
+    assert first.second.plan_id == plan.id
+
+
 def test_a_plan_confirmed_twice_at_once_gives_one_restore(
     runtime: Runtime, acme: Tenant, source: Source
 ) -> None:

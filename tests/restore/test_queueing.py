@@ -10,9 +10,10 @@ import pytest
 
 from backup import leases
 from backup.models import Source
-from restore import folders, queueing, safety
+from restore import folders, plans, queueing, safety
 from restore.models import Restore
 from restore.states import Destination, RestoreState
+from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from tests import cast
@@ -63,6 +64,26 @@ def test_a_second_restore_of_a_source_waits_for_the_first_and_says_so(
     assert waited.due_at > second.due_at
     assert current(runtime, second).due_at <= runtime.now()  # the first one's end has woken it
     assert carry_out(runtime, second).state is RestoreState.DONE
+
+
+def test_what_was_previewed_before_another_one_ended_is_not_done_when_its_turn_comes(
+    runtime: Runtime, acme: Tenant, source: Source
+) -> None:
+    point = stored(runtime, acme)
+    first, second = (
+        give_back(runtime, point, source, Destination.IN_PLACE, dry_run=True) for _ in range(2)
+    )
+    with runtime.database.session(Role.WEB, tenant=acme.id) as session:
+        one, other = (
+            plans.confirm(session, plan.id, by=cast.ADA, at=runtime.now())
+            for plan in (first, second)
+        )
+
+    assert carry_out(runtime, one).state is RestoreState.DONE
+    ended = carry_out(runtime, other)
+
+    assert (ended.state, code(ended)) == (RestoreState.FAILED, "approval-overtaken")
+    assert ended.safety_run_id is None
 
 
 def test_a_plan_waits_for_nobody(

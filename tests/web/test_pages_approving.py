@@ -25,7 +25,7 @@ from tests.people.cast import SOMEBODY, People, Somebody, signed_in
 from tests.restore.asking import carry_out, current, stored
 from tests.web.test_pages_restoring import Office, id_of
 
-NO_RIGHT = "Who asked for this restore may not restore any more"
+NO_RIGHT = "The person who asked for this restore is no longer allowed to restore"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event
 
 from backup import planning
-from backup.models import BackupRun, Copy
+from backup.models import BackupRun, Copy, Schedule, Slot
 from backup.states import CopyState, Outcome, RunState, Trigger
 from strongroom.db import Role
 from strongroom.people.rules import StaffRole
@@ -72,6 +72,30 @@ def test_what_was_planned_too_late_is_missed_and_the_last_day_is_under_way(
 
     assert found.cells[2:] == [Cell.MISSED, Cell.MISSED, Cell.RUNNING]
     assert found.count(Cell.MISSED) == 2
+
+
+def test_what_was_planned_after_midnight_belongs_to_the_day_it_was_due(
+    runtime: Runtime, sourced: Tenant, clock: FakeClock
+) -> None:
+    with runtime.database.session(Role.OPERATOR, tenant=sourced.id) as session:
+        due = min(row.next_at for row in session.query(Schedule))
+    clock.stop_at(due + timedelta(minutes=1))
+    plan(runtime)
+    with runtime.database.session(Role.OPERATOR, tenant=sourced.id) as session:
+        session.query(Slot).update({"local_date": Slot.local_date - 1})
+
+    assert strip(runtime, sourced).cells[-2:] == [Cell.RUNNING, Cell.NOT_DUE]
+
+
+def test_an_address_with_words_of_our_own_makers_does_no_harm(
+    runtime: Runtime, sourced: Tenant
+) -> None:
+    browser = signed_in(runtime, People(runtime).staff(StaffRole.OPERATOR)).client
+
+    answer = browser.get("/days?endpoint=x&_method=POST&_external=1&_anchor=y")
+
+    assert answer.status_code == 200
+    assert "//localhost" not in answer.text
 
 
 def test_a_run_that_failed_is_failed_until_one_of_that_day_succeeds(

@@ -52,6 +52,27 @@ def test_staff_learn_that_it_takes_a_grant(runtime: Runtime, acme: Tenant) -> No
     assert "give you leave for a while by a support grant" in answer.text
 
 
+def test_staff_who_can_ask_for_no_grant_are_not_told_to(runtime: Runtime, acme: Tenant) -> None:
+    auditor = signed_in(runtime, People(runtime).staff(StaffRole.AUDITOR))
+
+    answer = auditor.get("/t/acme/search")
+
+    assert answer.status_code == 403
+    assert "An owner or admin of this tenant can do it." in answer.text
+    assert "support grant" not in answer.text
+
+
+def test_support_without_a_grant_is_offered_no_page_that_it_may_not_open(
+    runtime: Runtime, acme: Tenant
+) -> None:
+    support = signed_in(runtime, People(runtime).staff(StaffRole.SUPPORT))
+
+    answer = support.get("/t/acme/search")
+
+    assert "support grant" in answer.text
+    assert 'class="act"' not in answer.text
+
+
 def test_a_page_that_was_too_old_says_that(runtime: Runtime, acme: Tenant) -> None:
     owner = signed_in(runtime, People(runtime).member(acme, TenantRole.OWNER))
 

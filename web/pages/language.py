@@ -54,10 +54,20 @@ def ngettext(one: str, many: str, count: int, **values: object) -> str:
 
 def other_url(code: str) -> str:
     """This very page in another language."""
+    return this_page(lang=code)
+
+
+def this_page(**other: Any) -> str:
+    """This very page with other arguments; those that are None go."""
     if request.endpoint is None:
-        return url_for("home.home", lang=code)
-    values: dict[str, Any] = {**request.args, **(request.view_args or {}), "lang": code}
-    return url_for(request.endpoint, **values)
+        return url_for("home.home", **other)
+    kept = {name: value for name, value in request.args.items() if not _of_ours(name)}
+    return url_for(request.endpoint, **{**kept, **(request.view_args or {}), **other})
+
+
+def _of_ours(name: str) -> bool:
+    """What `url_for` takes for itself, in an address that anybody may have written."""
+    return name == "endpoint" or name.startswith("_")
 
 
 def _context() -> dict[str, Any]:
@@ -66,6 +76,7 @@ def _context() -> dict[str, Any]:
         "direction": locale().text_direction,
         "languages": LANGUAGES,
         "other_url": other_url,
+        "this_page": this_page,
     }
 
 

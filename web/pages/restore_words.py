@@ -127,7 +127,10 @@ REMEDIES: Mapping[str, tuple[str, str]] = {
         N_("Make the preview again, and ask again."),
     ),
     "asker-may-not": (
-        N_("Who asked for this restore may not restore any more, so it cannot be allowed."),
+        N_(
+            "The person who asked for this restore is no longer allowed to restore, so it cannot be "
+            "approved."
+        ),
         N_("Refuse it. If it is still needed, somebody who may restore asks again."),
     ),
     "approval-overtaken": (
