@@ -107,7 +107,7 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(text: str, written: str) 
 
 # Behind a number whole cells may follow, where a comma parts none: numbers, words, what is quoted.
 RUNS = re.compile(
-    r'[=+@＝＋－＠]|-(?![0-9.eE+-]*(,([0-9.eE+-]*|[^\W_]*|"([^"]|"")*"))*$)', re.DOTALL
+    r'[=+@＝＋－＠]|-(?![0-9.eE+-]*(,([0-9.eE+-]*|[^\W_]*|"([^"]|"")*"?))*$)', re.DOTALL
 )
 
 
