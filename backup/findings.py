@@ -20,6 +20,8 @@ from sqlalchemy.orm import Session
 from backup.models import Finding
 from backup.states import Decision
 from strongroom.actors import WORKER, Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.errors import BadValue, NotFound
 from strongroom.ids import new_id
 
@@ -109,6 +111,9 @@ def settle(
             code="no-finding",
         )
     _settle(row, decision, by=by, now=now, note=note)
+    said = {"finding": row.code, "note": note}
+    deed = Deed(f"findings.{decision}", "findings", row.id, details=said)
+    entries.note(session, deed, by=by, at=now)
     return row
 
 

@@ -9,16 +9,10 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index, UniqueConstraint, and_
 from sqlalchemy.orm import Mapped, mapped_column
 
+from backup import on_record, states
 from backup.schedule import SlotKind
 from backup.states import (
-    COPY_STEPS,
     CURRENT,
-    HEALING_STEPS,
-    PROOF_STEPS,
-    REMOVAL_STEPS,
-    REPOSITORY_STEPS,
-    ROTATION_STEPS,
-    RUN_STEPS,
     ActKind,
     CopyState,
     Decision,
@@ -89,7 +83,8 @@ class Repository(OfTenant, Lived, Leased, Base):
         UniqueConstraint("tenant_id", "region_id", "epoch"),
         Index("ix_repositories_due", "due_at", postgresql_where="due_at is not null"),
     )
-    STEPS = REPOSITORY_STEPS
+    STEPS = states.REPOSITORY_STEPS
+    ON_RECORD = on_record.REPOSITORIES
 
     region_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("regions.id"))
     epoch: Mapped[int]
@@ -154,7 +149,8 @@ class BackupRun(OfTenant, Work, Base):
         Index("ix_backup_runs_due", "due_at", postgresql_where="state in ('queued', 'making')"),
         Index(None, "tenant_id", "local_date"),
     )
-    STEPS = RUN_STEPS
+    STEPS = states.RUN_STEPS
+    ON_RECORD = on_record.RUNS
     WAITING = RunState.QUEUED
     BUSY = RunState.MAKING
     QUARANTINE = RunState.QUARANTINED
@@ -262,7 +258,8 @@ class Copy(OfTenant, Work, Base):
         UniqueConstraint("tenant_id", "point_id", "region_id"),
         Index("ix_copies_due", "due_at", postgresql_where="state in ('waiting', 'copying')"),
     )
-    STEPS = COPY_STEPS
+    STEPS = states.COPY_STEPS
+    ON_RECORD = on_record.COPIES
     WAITING = CopyState.WAITING
     BUSY = CopyState.COPYING
     QUARANTINE = CopyState.QUARANTINED
@@ -283,7 +280,8 @@ class Proof(OfTenant, Work, Base):
         Index("ix_proofs_due", "due_at", postgresql_where="state in ('waiting', 'proving')"),
         Index(None, "tenant_id", "copy_id"),
     )
-    STEPS = PROOF_STEPS
+    STEPS = states.PROOF_STEPS
+    ON_RECORD = on_record.PROOFS
     WAITING = ProofState.WAITING
     BUSY = ProofState.PROVING
     QUARANTINE = ProofState.QUARANTINED
@@ -330,7 +328,8 @@ class Healing(OfTenant, Work, Base):
             postgresql_where="state in ('waiting', 'healing', 'quarantined')",
         ),
     )
-    STEPS = HEALING_STEPS
+    STEPS = states.HEALING_STEPS
+    ON_RECORD = on_record.HEALINGS
     WAITING = HealingState.WAITING
     BUSY = HealingState.HEALING
     QUARANTINE = HealingState.QUARANTINED
@@ -385,7 +384,8 @@ class Rotation(OfTenant, Work, Base):
         refers("repository_id", "repositories"),
         Index("ix_rotations_due", "due_at", postgresql_where="state in ('waiting', 'rotating')"),
     )
-    STEPS = ROTATION_STEPS
+    STEPS = states.ROTATION_STEPS
+    ON_RECORD = on_record.ROTATIONS
     WAITING = RotationState.WAITING
     BUSY = RotationState.ROTATING
     QUARANTINE = RotationState.QUARANTINED
@@ -442,7 +442,8 @@ class Removal(OfTenant, Lived, Base):
         UniqueConstraint("tenant_id", "copy_id", "source_id", postgresql_nulls_not_distinct=True),
         Index("ix_removals_due", "due_at", postgresql_where="state in ('planned', 'forgotten')"),
     )
-    STEPS = REMOVAL_STEPS
+    STEPS = states.REMOVAL_STEPS
+    ON_RECORD = on_record.REMOVALS
 
     copy_id: Mapped[uuid.UUID]
     source_id: Mapped[uuid.UUID | None]  # only this source's data; None: the whole copy

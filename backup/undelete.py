@@ -39,6 +39,8 @@ from backup.repositories import RepositoryBusy, Site
 from backup.restic import commands, repairs
 from backup.restic.flags import CheckExtent
 from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed, Ending
 from strongroom.db import Role
 from strongroom.errors import StrongroomError
 from strongroom.program import Stopped
@@ -298,3 +300,11 @@ def _record(leased: Leased, done: Undeleted, *, by: Actor) -> None:
             losses.report(session, site, (), code=healing.MISSING, now=now)
         else:  # from other regions, if they have it
             healing.want(session, *of, seen=seen, by=by, now=now)
+        deed = Deed(
+            "repositories.undeleted",
+            "repositories",
+            site.row.id,
+            ending=Ending.DONE if done.is_whole else Ending.FAILED,
+            details=seen,
+        )
+        entries.note(session, deed, by=by, at=now)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from restore import on_record
 from restore.states import DRILL_STEPS, RESTORE_STEPS, Destination, DrillState, RestoreState
 from strongroom.db import Base, OfTenant, refers
 from strongroom.lifecycle import Work
@@ -33,6 +34,7 @@ class Restore(OfTenant, Work, Base):
         Index("ix_restores_due", "due_at", postgresql_where="state in ('waiting', 'running')"),
     )
     STEPS = RESTORE_STEPS
+    ON_RECORD = on_record.RESTORES
     WAITING = RestoreState.WAITING
     BUSY = RestoreState.RUNNING
     QUARANTINE = RestoreState.QUARANTINED
@@ -73,6 +75,7 @@ class Drill(OfTenant, Work, Base):
         Index(None, "tenant_id", "repository_id"),
     )
     STEPS = DRILL_STEPS
+    ON_RECORD = on_record.DRILLS
     WAITING = DrillState.WAITING
     BUSY = DrillState.RUNNING
     QUARANTINE = DrillState.QUARANTINED

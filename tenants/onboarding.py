@@ -16,6 +16,8 @@ from backup.models import Policy
 from backup.schedule import zone_named
 from strongroom import countries
 from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.ids import new_id
@@ -80,6 +82,8 @@ def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
         planning.begin_schedules(session, policy, now=now)
         # A key without a tenant does no harm; a tenant without a key could never be backed up.
         runtime.vault.provider.create(tenant_id)
+        deed = Deed("tenants.added", "tenants", tenant_id, details={"plan": plan.code})
+        entries.note(session, deed, by=by, at=now)
     return tenant
 
 

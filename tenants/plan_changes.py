@@ -15,6 +15,8 @@ from backup.models import Copy, Point, Policy
 from backup.retention import Verdict
 from backup.states import CopyState
 from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.errors import Refused
 from strongroom.ids import new_id
@@ -74,6 +76,9 @@ def change(runtime: Runtime, tenant: Tenant, code: str, *, by: Actor) -> Preview
         repositories.assign(session, tenant.id, count=count, by=by, now=now)
         _catch_up(session, tenant, by=by, now=now)
         planning.begin_schedules(session, policy, now=now)
+        said = {"plan": seen.plan.code, "version": seen.plan.version}
+        deed = Deed("tenants.plan-changed", "tenants", tenant.id, policy.id, details=said)
+        entries.note(session, deed, by=by, at=now)
         return seen
 
 

@@ -18,6 +18,8 @@ from backup.sources import allowance, directory, kinds
 from backup.sources.directory import Directory
 from backup.states import PlaceKind
 from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound, Refused
 from strongroom.ids import new_id
@@ -73,6 +75,8 @@ def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Sourc
         if new.password is not None:
             context = places.password_context(tenant.id, row.id)
             runtime.vault.seal(session, new.password, context, now=runtime.now())
+        deed = Deed("sources.added", "sources", row.id, details={"name": new.name})
+        entries.note(session, deed, by=by, at=runtime.now())
     return row
 
 
@@ -84,11 +88,13 @@ def check(runtime: Runtime, tenant: Tenant, name: str) -> kinds.Found:
     return kinds.check(source, access, home=runtime.settings.home or places.NO_HOME)
 
 
-def remove(runtime: Runtime, tenant: Tenant, name: str) -> Source:
+def remove(runtime: Runtime, tenant: Tenant, name: str, *, by: Actor) -> Source:
     """Back it up no more; its points stay as long as the policy says."""
     with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         row = named(session, tenant, name)
         session.execute(update(Source).where(Source.id == row.id).values(removed_at=runtime.now()))
+        deed = Deed("sources.removed", "sources", row.id, details={"name": name})
+        entries.note(session, deed, by=by, at=runtime.now())
         return row
 
 

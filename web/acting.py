@@ -75,6 +75,12 @@ def acting(platform: Runtime, action: Action, *, tenant: UUID | None = None) -> 
     return local()
 
 
+def looking(platform: Runtime, action: Action) -> Actor:
+    """Who looks at something: whoever has the local socket may; of people those who may. Raises
+    Refused."""
+    return local() if _token() is None else acting(platform, action)
+
+
 def somebody(platform: Runtime, session: Session) -> Known:
     """The person whose token is set. Raises TokenNeeded without one."""
     token = _token()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import structlog
 from flask import Flask, Response, render_template, request
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from strongroom.audit import entries
+from strongroom.audit.entries import Whence
+from strongroom.audit.leaves import Channel
 from strongroom.db import NoDatabaseUrl
 from strongroom.people import passwords
 from strongroom.people.errors import NotProven
@@ -27,6 +33,9 @@ from web.pages import (
     tenant,
     words,
 )
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # Nothing from elsewhere, nothing inline; scripts and styles are files of ours.
 POLICY = (
@@ -53,6 +62,8 @@ def create_app(runtime: Runtime) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     site = cookies.site_of(runtime)
     passwords.warm_up()
+    entries.come_from(Channel.PAGE)
+    app.wsgi_app = _Sourced(app.wsgi_app)  # type: ignore[assignment, method-assign]
     if runtime.settings.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, runtime.settings.proxies, 0)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
@@ -80,6 +91,19 @@ def create_app(runtime: Runtime) -> Flask:
     app.register_error_handler(NotProven, _changed_meanwhile)
     app.after_request(_guard)
     return app
+
+
+class _Sourced:
+    """What a request does is on record with the address that it came from."""
+
+    def __init__(self, inner: WSGIApplication) -> None:
+        self._inner = inner
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, /
+    ) -> Iterable[bytes]:
+        with entries.coming_from(Whence(Channel.PAGE, environ.get("REMOTE_ADDR", ""))):
+            return self._inner(environ, start_response)
 
 
 def _guard(response: Response) -> Response:

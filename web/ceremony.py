@@ -20,6 +20,9 @@ from backup.models import Repository
 from backup.restic import commands
 from backup.restic.calls import Surroundings
 from strongroom import escrow, platform_records, records, sealed_boxes, shares
+from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.control_dumps import ControlDump
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound, StrongroomError
@@ -69,7 +72,7 @@ class Drilled:
     snapshots: int
 
 
-def create(runtime: Runtime, wanted: Wanted) -> Made:
+def create(runtime: Runtime, wanted: Wanted, *, by: Actor) -> Made:
     """Make the key, write the shares, then keep the public half: a crash in between leaves shares of
     a key that nothing is sealed to, never a key whose shares nobody has.
 
@@ -90,11 +93,14 @@ def create(runtime: Runtime, wanted: Wanted) -> Made:
         escrow.introduce(session, key, replace=wanted.replace, now=runtime.now())
         stands = Ceremony(str(key.id), signer.public, wanted.threshold, key.made_at)
         files = _write(wanted.folder, words, stands)
+        said = {"shares": wanted.shares, "threshold": wanted.threshold}
+        deed = Deed("escrow-keys.made", "escrow_keys", key.id, details=said)
+        entries.note(session, deed, by=by, at=runtime.now())
     covered, failed = _seal_all(runtime)
     return Made(key.id, files, covered, failed)
 
 
-def drill(runtime: Runtime, files: Sequence[Path], *, slug: str | None) -> Drilled:
+def drill(runtime: Runtime, files: Sequence[Path], *, slug: str | None, by: Actor) -> Drilled:
     """Open one repository with what the shares give back and nothing else, in a clean folder.
 
     Raises BadShare, BoxClosed, NotFound, or what restic met.
@@ -115,6 +121,9 @@ def drill(runtime: Runtime, files: Sequence[Path], *, slug: str | None) -> Drill
         here = Surroundings(Path(clean), timeout=OPEN_SECONDS, restic=runtime.settings.restic)
         opened = replace(site.restic(Act.READ), cache=Path(clean) / "cache")
         listed = commands.snapshots(opened, here)
+    with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
+        deed = Deed("escrow-keys.drilled", "escrow_keys", key.id, row.id)
+        entries.note(session, deed, by=by, at=runtime.now())
     return Drilled(key.id, tenant.slug, region.name, row.id, len(listed))
 
 

@@ -13,8 +13,11 @@ from typing import Any, NoReturn
 
 import click
 
+from strongroom.audit import entries
+from strongroom.audit.leaves import Channel
 from web import failing, logs
 from web.commands import (
+    audit,
     backups,
     drills,
     escrow,
@@ -36,7 +39,7 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people),
+    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people, audit),
 )
 
 
@@ -46,6 +49,7 @@ class Edge(click.Group):
     def main(  # type: ignore[override]  # click's own has one for every mode
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **more: Any
     ) -> NoReturn:
+        entries.come_from(Channel.COMMAND)
         words = list(sys.argv[1:] if args is None else args)
         try:
             code = super().main(words, prog_name, standalone_mode=False, **more)

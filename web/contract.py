@@ -43,6 +43,10 @@ FINDING = (
     *("decision", "by", "note"),
 )
 ACCOUNT = ("account", "email", "name", "staff", "tenants", "disabled_at")
+ENTRY = (
+    *("entry", "place", "at", "code", "by", "tenant", "of", "subject", "about", "reason"),
+    *("channel", "ending", "details"),
+)
 GRANT = ("grant", "tenant", "who", "scope", "state", "until", "reason")
 PLAN = ("code", "version", "name", *(each.name for each in fields(EffectivePolicy)))
 
@@ -67,6 +71,25 @@ ANSWERS: Mapping[str, Answer] = {
     "account link": Answer((*ACCOUNT, "link")),
     "account list": many(*ACCOUNT),
     "account reset-factor": Answer(ACCOUNT),
+    "audit export": Answer(("file", "entries", "keys", "record_key")),
+    "audit mend": Answer(
+        ("mended", "region", "before", "after", "lost"),
+        codes={1: "what a region has is another log; nothing was changed"},
+    ),
+    "audit prove": Answer(("file", "leaf", "hash")),
+    "audit rotate": Answer(("key",)),
+    "audit show": many(*ENTRY, codes={3: "entries wait too long for their place in the log"}),
+    "audit verify": Answer(
+        (
+            *("state", "origin", "entries", "checkpoints", "signed", "problems"),
+            *("waiting", "regions", "open", "keys"),
+        ),
+        codes={
+            1: "something was changed; `problems` names it",
+            3: "nothing wrong was found, and not all could be looked at (`open`); of a file: no key "
+            "from elsewhere vouches for it. `waiting`, `regions` and `open` without FILE, `keys` with",
+        },
+    ),
     "backup": Answer(
         ("run",),
         codes={

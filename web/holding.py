@@ -10,6 +10,8 @@ from sqlalchemy import select
 
 from backup.models import Hold
 from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.ids import new_id
@@ -37,6 +39,8 @@ def place(
     )
     with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         session.add(row)
+        deed = Deed("holds.placed", "holds", row.id, details={"why": reason})
+        entries.note(session, deed, by=by, at=now)
     return row
 
 
@@ -52,6 +56,7 @@ def release(platform: Runtime, hold_id: UUID, *, by: Actor) -> Hold:
         row = session.get_one(Hold, hold_id)
         row.released_at = platform.now()
         row.released_by = str(by)
+        entries.note(session, Deed("holds.released", "holds", row.id), by=by, at=platform.now())
     return row
 
 

@@ -22,6 +22,9 @@ from restore.browsing.differences import Between, Change, Difference
 from restore.browsing.errors import GONE, NO_PART
 from restore.browsing.folders import View
 from restore.browsing.searching import Hit, Query
+from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.runtime import Runtime
@@ -37,6 +40,13 @@ class NoName(BadValue):
     """Nothing in a pattern that a name could have."""
 
     code = "no-name"
+
+
+def note(platform: Runtime, tenant: UUID, what: str, asked: str, *, by: Actor) -> None:
+    """That somebody who operates looked into what is a tenant's: `what` is browsed, searched, ..."""
+    with platform.database.session(Role.OPERATOR, tenant=tenant) as session:
+        deed = Deed(f"contents.{what}", "tenants", tenant, details={"asked": asked})
+        entries.note(session, deed, by=by, at=platform.now())
 
 
 def browse(

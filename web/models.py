@@ -5,6 +5,7 @@ import backup.models
 import backup.record_rows
 import restore.delivery.models
 import restore.models
+import strongroom.audit.entries
 import strongroom.buried
 import strongroom.control_dumps
 import strongroom.escrow

@@ -21,6 +21,7 @@ from backup.policy import EffectivePolicy
 from backup.states import CopyState, Outcome
 from restore.models import Drill
 from restore.states import DrillState
+from strongroom.audit import inspecting
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.regions import Region
@@ -137,6 +138,7 @@ def status(platform: Runtime) -> dict[str, Any]:
     found = [_standing(each, counts.get(each.id, health.Counts())) for each in everybody]
     attention = [each for each in found if each["attention"]]
     own = list(upkeep.standing(platform).attention)
+    own += inspecting.standing(platform).attention(platform.now())
     return {
         "ok": not attention and not own,
         "tenants": found,

@@ -31,6 +31,8 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from strongroom.actors import Actor
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.people import accounts, sessions, signing_in
 from strongroom.people.models import (
@@ -56,6 +58,9 @@ from strongroom.people.sessions import Known
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web.cookies import SAFE, Site
+
+NOTED_MOST = 10_000
+_noted: set[tuple[uuid.UUID, uuid.UUID, str, datetime]] = set()
 
 View = TypeVar("View", bound=Callable[..., Any])
 PROBES = frozenset({"probes.alive", "probes.ready"})
@@ -268,7 +273,28 @@ def _decide(runtime: Runtime, access: Access) -> AnyResponse | None:
         g.here = _tenant(runtime, str((request.view_args or {})["slug"]))
         if g.here is None:
             abort(404)
-    return _enforce(access.action, may(person(), access.action, now=runtime.now()))
+    answer = _enforce(access.action, may(person(), access.action, now=runtime.now()))
+    if answer is None and access.of_tenant:
+        _note_support(runtime)
+    return answer
+
+
+def _note_support(runtime: Runtime) -> None:
+    """What staff look at by a grant is on record: each view once an hour, however often it renews
+    itself."""
+    where, at = here(), runtime.now()
+    if where.grant is None or where.role is not None:
+        return
+    view = str(request.endpoint)
+    seen = (known().session.id, where.id, view, at.replace(minute=0, second=0, microsecond=0))
+    if seen in _noted:
+        return
+    with peoples() as session:
+        deed = Deed("grants.used", "tenants", where.id, known().account.id, details={"view": view})
+        entries.note(session, deed, by=actor(), at=at)
+    if len(_noted) >= NOTED_MOST:
+        _noted.clear()
+    _noted.add(seen)
 
 
 def _enforce(action: Action, verdict: Verdict) -> AnyResponse | None:

@@ -21,6 +21,7 @@ from backup.models import Repository
 from backup.record_rows import KeyRecord
 from backup.states import SHUT
 from strongroom import control_dumps, escrow, platform_records
+from strongroom.audit import keys, sequencing
 from strongroom.control_dumps import Newest
 from strongroom.db import Role
 from strongroom.runtime import Runtime
@@ -56,9 +57,13 @@ class Upkeep:
     def round(self) -> None:
         """Whatever is due."""
         self._guarded("platform records", partial(platform_records.keep, self._runtime), rest=HOUR)
+        self._guarded("keys of the record", self._record_keys, rest=HOUR)
         self._guarded("control dump", self._dump)
         for tenant in due(self._runtime):
             self._guarded(f"records of {tenant}", partial(records.refresh, self._runtime, tenant))
+
+    def _record_keys(self) -> None:
+        keys.keep(self._runtime, sequencing.all_places(self._runtime))
 
     def _dump(self) -> None:
         runtime = self._runtime

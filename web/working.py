@@ -23,6 +23,9 @@ from celery.signals import worker_process_init
 
 from restore.delivery import making
 from strongroom import control_restores, program, runtime
+from strongroom.audit import entries
+from strongroom.audit.leaves import Channel
+from strongroom.audit.sequencing import Sequencer
 from strongroom.db import Role
 from strongroom.dispatch import Dispatcher
 from strongroom.errors import StrongroomError
@@ -57,6 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
             kind.add_argument("--concurrency", type=int, default=1)
     told = reader.parse_args(words)
     logs.configure(logging.INFO)
+    entries.come_from(Channel(told.part))
     try:
         settings = find_settings(told.home)
     except StrongroomError as error:
@@ -125,10 +129,16 @@ def keep_up(settings: Settings) -> None:
     made = parts.make_runtime(settings)
     control_restores.require_finished(made.database.engine(Role.WORKER))
     going = upkeep.Upkeep(made)
+    # Beside the rounds: a dump takes its time, and what is done waits for its place in the log.
+    recording = threading.Thread(
+        target=Sequencer(made).run, args=(stop,), name="sequencer", daemon=True
+    )
+    recording.start()
     log.info("the upkeep runs", process=os.getpid())
     while not stop.is_set():
         going.round()
         stop.wait(upkeep.ROUND_SECONDS)
+    recording.join(timeout=5)  # a round that is cut short is made good by the next process
 
 
 def _stop_event() -> threading.Event:

@@ -22,7 +22,9 @@ from typing import Any, ClassVar, cast
 from sqlalchemy import Index, and_, func, or_, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from strongroom.actors import Actor
+from strongroom.actors import Actor, ActorKind
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed, Ending
 from strongroom.db import Base, OfTenant
 from strongroom.errors import StrongroomError
 from strongroom.ids import new_id
@@ -77,9 +79,12 @@ class Step(OfTenant, Base):
 
 
 class Lived:
-    """A row with a lifecycle. Subclasses declare `state` and `STEPS`."""
+    """A row with a lifecycle. Subclasses declare `state`, `STEPS` and `ON_RECORD`."""
 
     STEPS: ClassVar[States]
+    # Which states the record tells of when the system brings them about, and how that ended; None:
+    # not worth an entry. What a person or an operator does is on record whatever it is.
+    ON_RECORD: ClassVar[Mapping[Any, Ending | None]]
 
     id: Mapped[uuid.UUID]
     tenant_id: Mapped[uuid.UUID]
@@ -155,6 +160,40 @@ def record(session: Session, row: Any, *, old: object, move: Move) -> None:
             fence=move.fence,
         )
     )
+    ending = on_record(type(row), old, row.state, move)
+    if ending is not None:
+        entries.note(
+            session, _deed(row, old, move, ending), by=move.by, at=move.at, tenant=row.tenant_id
+        )
+
+
+def on_record(kind: Any, old: object, new: object, move: Move) -> Ending | None:
+    """Whether the record tells of this move, and how it ended. Pure."""
+    if move.by.kind is not ActorKind.SYSTEM:
+        return kind.ON_RECORD[new] or Ending.DONE
+    if issubclass(kind, Work) and old == kind.BUSY and new == kind.WAITING:
+        return None  # tried again
+    ending: Ending | None = kind.ON_RECORD[new]
+    return ending
+
+
+def _deed(row: Any, old: object, move: Move, ending: Ending) -> Deed:
+    """Named by the state; where that stays as it was, by the reason."""
+    of = type(row).__tablename__
+    what = move.reason.code if old == row.state else str(row.state)
+    return Deed(
+        f"{of.replace('_', '-')}.{what}",
+        of,
+        row.id,
+        reason=move.reason.code,
+        ending=ending,
+        details={**move.reason.params, **({"why": row.reason} if _has_words(row) else {})},
+    )
+
+
+def _has_words(row: Any) -> bool:
+    """Whether somebody gave a reason of their own; those name people, so they are details."""
+    return bool(getattr(row, "reason", None))
 
 
 def take(session: Session, row: Any, *, owner: str, move: Move) -> int | None:

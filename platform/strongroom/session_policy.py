@@ -128,7 +128,7 @@ def _statements(objects: str, act: Act) -> list[Statement]:
             actions = [DELETE_VERSION, ABORT, GET_RETENTION]
             return [_allow(actions, everything)]
         case Act.RECORD:
-            return [_allow([GET, PUT, ABORT], below("*.json", "*.sealed"))]
+            return [_allow([GET, PUT, ABORT], below("*.json", "*.sealed", "*.note"))]
         case Act.LOCK:
             return [_allow([GET_RETENTION, PUT_RETENTION], everything)]
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
+from restore import on_record
 from restore.delivery.states import DELIVERY_STEPS, DeliveryState, End, Kind
 from strongroom.db import Base, OfTenant, refers
 from strongroom.lifecycle import Work
@@ -29,6 +30,7 @@ class Delivery(OfTenant, Work, Base):
         CheckConstraint("ended_as is null or sealed is null", name="no_key_after_the_end"),
     )
     STEPS = DELIVERY_STEPS
+    ON_RECORD = on_record.DELIVERIES
     WAITING = DeliveryState.WAITING
     BUSY = DeliveryState.RUNNING
     QUARANTINE = DeliveryState.QUARANTINED

@@ -158,7 +158,7 @@ def test_a_tenant_without_sources_cannot_ask_for_a_run(
 ) -> None:
     with pytest.raises(NoSources, match="strongroom source add"):
         queue(runtime, bolt)
-    sourcing.remove(runtime, acme, "files")
+    sourcing.remove(runtime, acme, "files", by=ADA)
     with pytest.raises(NoSources):
         queue(runtime, acme)
     assert rows_of(runtime, acme, BackupRun) == []

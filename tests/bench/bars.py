@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests import catalogues
-from tests.bench import browse, daily, drill, healing, large, memory, scrub, throughput
+from tests.bench import browse, daily, drill, healing, large, memory, record, scrub, throughput
 from tests.bench.pairs import Compared, Spread, machine
 from tests.bench.stand import GIB, Stand
 
@@ -28,6 +28,7 @@ class Extent:
     drilled: int  # bytes of a source that is rehearsed
     catalogue: catalogues.Extent
     asked: int  # times that each question of the restore page is
+    recorded: int  # acts on record
 
 
 WHOLE = Extent(
@@ -40,6 +41,7 @@ WHOLE = Extent(
     drilled=GIB // 2,
     catalogue=catalogues.Extent(1_000_000, 100_000, 400, 100, 250, 100),
     asked=100,
+    recorded=20_000,
 )
 QUICK = Extent(
     rounds=3,
@@ -51,6 +53,7 @@ QUICK = Extent(
     drilled=GIB // 8,
     catalogue=catalogues.Extent(100_000, 20_000, 60, 50, 50, 20),
     asked=20,
+    recorded=5_000,
 )
 
 
@@ -256,6 +259,26 @@ def of_browse(stand: Stand, extent: Extent) -> Bar:
     )
 
 
+def of_record(stand: Stand, extent: Extent) -> Bar:
+    found = record.measure(stand, count=extent.recorded)
+    return Bar(
+        "record",
+        f"{found.entries:,} acts on record: seconds for a thousand entries, the worse of writing them "
+        "and of giving them their signed place in every region",
+        1000 / min(found.written, found.placed),
+        1.0,
+        {},
+        notes={
+            "written_a_second": found.written,
+            "written_a_second_with_a_transaction_each": found.alone,
+            "placed_and_signed_a_second": found.placed,
+            "verified_a_second": found.verified,
+            "seconds_of_CPU_for_a_thousand": found.cpu,
+            "foreign_processors": found.foreign,
+        },
+    )
+
+
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
     "memory": of_memory,
@@ -265,6 +288,7 @@ ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "healing": of_healing,
     "scrub": of_scrub,
     "browse": of_browse,
+    "record": of_record,
 }
 
 

@@ -20,7 +20,7 @@ from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import find_stack
 from strongroom.stack.seaweed import Seaweed
 from tests.backup.vaults import A, B
-from tests.cast import FakeClock
+from tests.cast import ADA, FakeClock
 from tests.web.command_line import Said, run
 from web import parts
 from web.ceremony import Wanted, create
@@ -59,7 +59,7 @@ class Company:
                 made.app.close()
 
     def ceremony(self, runtime: Runtime, *, shares: int = 5, threshold: int = 3) -> list[Path]:
-        return list(create(runtime, Wanted(shares, threshold, self.place / "shares")).files)
+        return list(create(runtime, Wanted(shares, threshold, self.place / "shares"), by=ADA).files)
 
     def lose(self, name: str) -> None:
         """The machine, with all that was on it."""

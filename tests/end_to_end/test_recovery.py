@@ -20,6 +20,9 @@ from restore.models import Restore
 from restore.states import Destination, RestoreState
 from strongroom import tombstones
 from strongroom.actors import WORKER
+from strongroom.audit import inspecting
+from strongroom.audit.entries import Entry
+from strongroom.audit.sequencing import Sequencer
 from strongroom.db import Role
 from strongroom.lifecycle import Move, take
 from strongroom.runtime import Runtime
@@ -117,6 +120,7 @@ def test_two_tenants_come_back_whole_from_buckets_and_shares_alone(
         for tenant in (acme, bolt, clio):
             back_up(before, tenant)
         shares = lost.ceremony(before)
+        Sequencer(before).round()
         upkeep(before)  # the dump
         fill(files, files=9, words="written since")
         database.run("insert into orders select n, 1, 2.5 from generate_series(501, 900) n")
@@ -129,6 +133,8 @@ def test_two_tenants_come_back_whole_from_buckets_and_shares_alone(
         records.refresh(before, dora.id)
         tombstones.bury(before, clio.id, at=before.now())
         counted = database.rows(COUNT)
+        assert Sequencer(before).round() > 0  # more than the dump has
+        signed = inspecting.standing(before).size
     lost.lose("home")
 
     said = lost.recover("home", *given(shares[1:4]))
@@ -162,6 +168,21 @@ def test_two_tenants_come_back_whole_from_buckets_and_shares_alone(
         nothing_is_removed_until_a_person_has_looked(after, there["acme"])
         nothing_that_was_found_is_taken_for_leavings(after, there["acme"])
         the_next_slot_works_and_none_before_it(after, lost, there["acme"], there["bolt"])
+        the_record_goes_on(after, signed, clio)
+
+
+def the_record_goes_on(runtime: Runtime, signed: int, buried: Tenant) -> None:
+    assert inspecting.standing(runtime).size == signed
+    assert Sequencer(runtime).round() > 0
+    report = inspecting.inspect(runtime)
+    assert (report.problems, report.open) == ([], [])
+    with runtime.database.session(Role.OPERATOR) as session:
+        wanted = select(Entry).where(Entry.tenant_id == buried.id)
+        theirs = session.execute(wanted).scalars().all()
+        codes = set(session.execute(select(Entry.code)).scalars())
+    assert theirs
+    assert all(row.details is None and row.salt is None for row in theirs)
+    assert {"platform.recovered", "record.mended"} <= codes
 
 
 def nothing_is_removed_until_a_person_has_looked(runtime: Runtime, tenant: Tenant) -> None:

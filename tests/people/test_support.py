@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from strongroom.audit import entries
+from strongroom.audit.leaves import Channel
 from strongroom.db import Role
 from strongroom.errors import BadValue
 from strongroom.lifecycle import WrongTurn
@@ -61,6 +63,30 @@ def test_support_sees_a_tenant_only_while_a_grant_stands(
     clock.forward(hours=1, minutes=1)
     assert signed_in(runtime, sami).get("/t/acme/").status_code == 403
     assert "<li>has access" not in signed_in(runtime, owner).get("/t/acme/access").text
+
+
+def test_what_support_looks_at_by_a_grant_is_on_record(runtime: Runtime, acme: Tenant) -> None:
+    people = People(runtime)
+    sami, owner = people.staff(StaffRole.SUPPORT), people.member(acme, TenantRole.OWNER)
+    grant, now = asked(runtime, acme, sami), runtime.now()
+    with runtime.database.session(Role.PEOPLE, tenant=acme.id) as db:
+        row = db.get_one(SupportGrant, grant)
+        grants.decide(db, row, Decider(owner.account, True), yes=True, now=now)
+    support, tenant = signed_in(runtime, sami), signed_in(runtime, owner)
+    for page in ("/t/acme/", "/t/acme/", "/t/acme/points"):
+        support.get(page)
+        tenant.get(page)
+    with runtime.database.session(Role.OPERATOR) as session:
+        looked = [row for row in entries.on_subject(session, "tenants", acme.id) if row.about_id]
+        moves = [row.code for row in entries.on_subject(session, "support_grants", grant)]
+    used = [row for row in looked if row.code == "grants.used"]
+    assert {row.by for row in used} == {f"person:{sami.account.id}"}
+    assert [row.channel for row in used] == [Channel.PAGE] * len(used)
+    views = [(row.details or {})["view"] for row in used]
+    assert views
+    assert len(views) == len(set(views))  # however often a page renews itself
+    assert all((row.details or {})["address"] == "127.0.0.1" for row in used)
+    assert sorted(moves) == ["support-grants.asked", "support-grants.open"]
 
 
 def test_who_asked_never_decides_and_the_database_says_so_too(

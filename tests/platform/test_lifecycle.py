@@ -9,7 +9,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,16 @@ from sqlalchemy import select, text, update
 from backup import models, planning
 from backup.models import BackupRun
 from backup.planning import Order
-from backup.states import RepositoryState, RunState, Trigger
+from backup.states import CopyState, RepositoryState, RunState, Trigger
 from restore.models import Restore
+from restore.states import RestoreState
 from strongroom.actors import WORKER
-from strongroom.db import Role
+from strongroom.audit import entries
+from strongroom.audit.leaves import Ending
+from strongroom.db import Base, Role
 from strongroom.lifecycle import (
     LEASE,
+    Lived,
     Move,
     Overtaken,
     Reason,
@@ -33,6 +37,7 @@ from strongroom.lifecycle import (
     WrongTurn,
     advance,
     database_now,
+    on_record,
     renew,
     take,
 )
@@ -41,6 +46,7 @@ from tenants.models import Tenant
 from tests.cast import ADA
 
 ROOT = Path(__file__).parents[2]
+AT = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
 LIVED = (
     models.BackupRun,
     models.Copy,
@@ -325,3 +331,49 @@ def test_nobody_but_the_lifecycle_sets_a_state() -> None:
     found.pop("platform/strongroom/lifecycle.py")
     assert len(files) > 100
     assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+# What is on record
+
+
+def lived() -> list[Any]:
+    """Every model that has a lifecycle."""
+    return [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, Lived)]
+
+
+@pytest.mark.parametrize("kind", lived(), ids=lambda kind: kind.__name__)
+def test_every_state_has_a_rule_about_the_record(kind: Any) -> None:
+    assert set(kind.ON_RECORD) == set(kind.STEPS)
+
+
+def test_what_a_person_moves_is_on_record_whatever_it_is() -> None:
+    for kind, state in ((BackupRun, RunState.QUEUED), (models.Copy, CopyState.REMOVED)):
+        assert on_record(kind, "", state, Move(by=ADA, at=AT)) is Ending.DONE
+        assert on_record(kind, "", state, Move(by=WORKER, at=AT)) is None
+
+
+def test_work_that_is_tried_again_is_not_on_record_each_time() -> None:
+    waiting, running = RestoreState.WAITING, RestoreState.RUNNING
+    assert on_record(Restore, running, waiting, Move(by=WORKER, at=AT)) is None
+    assert on_record(Restore, RestoreState.ASKED, waiting, Move(by=WORKER, at=AT)) is Ending.DONE
+
+
+def test_a_move_and_its_entry_are_kept_or_lost_together(
+    runtime: Runtime, acme: Tenant, run_id: uuid.UUID
+) -> None:
+    move = Move(by=ADA, at=runtime.now(), reason=Reason("given-up"))
+    with (
+        pytest.raises(ZeroDivisionError),
+        runtime.database.session(Role.WORKER, tenant=acme.id) as session,
+    ):
+        advance(session, session.get_one(BackupRun, run_id), RunState.FAILED, move)
+        raise ZeroDivisionError
+    assert entries_of(runtime, run_id) == ["backup-runs.queued"]
+    with runtime.database.session(Role.WORKER, tenant=acme.id) as session:
+        advance(session, session.get_one(BackupRun, run_id), RunState.FAILED, move)
+    assert entries_of(runtime, run_id) == ["backup-runs.failed", "backup-runs.queued"]
+
+
+def entries_of(runtime: Runtime, subject: uuid.UUID) -> list[str]:
+    with runtime.database.session(Role.OPERATOR) as session:
+        return sorted(row.code for row in entries.on_subject(session, "backup_runs", subject))

@@ -85,7 +85,7 @@ def test_a_folder_of_a_removed_source_is_still_nobody_elses(
     runtime: Runtime, acme: Tenant, bolt: Tenant, tmp_path: Path
 ) -> None:
     cast.add_folder(runtime, acme, tmp_path / "srv")
-    sourcing.remove(runtime, acme, "files")
+    sourcing.remove(runtime, acme, "files", by=ADA)
 
     with pytest.raises(Refused, match="another tenant"):
         cast.add_folder(runtime, bolt, tmp_path / "srv")
@@ -95,7 +95,7 @@ def test_a_removed_source_is_backed_up_no_more_and_its_name_stays_taken(
     runtime: Runtime, acme: Tenant, tmp_path: Path
 ) -> None:
     cast.add_folder(runtime, acme, tmp_path / "srv")
-    sourcing.remove(runtime, acme, "files")
+    sourcing.remove(runtime, acme, "files", by=ADA)
 
     with pytest.raises(NotFound, match="Sources: none"):
         sourcing.check(runtime, acme, "files")

@@ -24,7 +24,7 @@ from strongroom.stack import files
 from strongroom.stack.embedded import Embedded
 from tenants.models import Tenant
 from tests.backup.vaults import vault, vaults
-from tests.cast import SourceDatabase, add_database, add_folder, back_up, rows_of
+from tests.cast import ADA, SourceDatabase, add_database, add_folder, back_up, rows_of
 from tests.web.command_line import sit_down
 from web import ceremony, upkeep
 from web.ceremony import Wanted, create, drill
@@ -38,7 +38,7 @@ def backed_up(runtime: Runtime, acme: Tenant, tmp_path: Path) -> Tenant:
 
 
 def made(runtime: Runtime, folder: Path, *, replace: bool = False) -> list[Path]:
-    return list(create(runtime, Wanted(5, 3, folder, replace=replace)).files)
+    return list(create(runtime, Wanted(5, 3, folder, replace=replace), by=ADA).files)
 
 
 def private(files: list[Path]) -> bytes:
@@ -64,14 +64,14 @@ def test_any_three_of_five_open_and_two_do_not(
 ) -> None:
     files = made(runtime, tmp_path / "shares")
     found = {
-        drill(runtime, [files[a], files[b], files[c]], slug="acme").snapshots
+        drill(runtime, [files[a], files[b], files[c]], slug="acme", by=ADA).snapshots
         for a, b, c in ((0, 1, 2), (4, 2, 0), (1, 3, 4))
     }
     assert found == {1}
     with pytest.raises(BadShare, match="3 different shares are needed, 2 were given"):
-        drill(runtime, files[:2], slug=None)
+        drill(runtime, files[:2], slug=None, by=ADA)
     with pytest.raises(BadShare, match="2 were given"):
-        drill(runtime, [files[0], files[1], files[1]], slug=None)
+        drill(runtime, [files[0], files[1], files[1]], slug=None, by=ADA)
 
 
 def test_a_mistyped_share_is_told_from_the_others_and_never_repeated(
@@ -83,7 +83,7 @@ def test_a_mistyped_share_is_told_from_the_others_and_never_repeated(
     typed = tmp_path / "typed.txt"
     typed.write_text(" ".join(words))
     with pytest.raises(BadShare, match="checksum of share 2 is wrong") as caught:
-        drill(runtime, [files[0], typed, files[2]], slug=None)
+        drill(runtime, [files[0], typed, files[2]], slug=None, by=ADA)
     assert not [word for word in words if f" {word} " in caught.value.message.replace("word", "")]
 
 
@@ -179,7 +179,7 @@ def test_numbers_that_make_no_sense_are_refused(
     runtime: Runtime, tmp_path: Path, count: int, threshold: int
 ) -> None:
     with pytest.raises(BadValue, match="possible are 2 to 16"):
-        create(runtime, Wanted(count, threshold, tmp_path / "shares"))
+        create(runtime, Wanted(count, threshold, tmp_path / "shares"), by=ADA)
 
 
 def test_a_tenant_whose_secrets_do_not_open_is_named_and_stops_no_other(
@@ -188,11 +188,11 @@ def test_a_tenant_whose_secrets_do_not_open_is_named_and_stops_no_other(
     add_folder(runtime, bolt, tmp_path / "more")
     back_up(runtime, bolt)
     (runtime.settings.keys / f"{bolt.id}.kek").unlink()
-    done = create(runtime, Wanted(5, 3, tmp_path / "shares"))
+    done = create(runtime, Wanted(5, 3, tmp_path / "shares"), by=ADA)
     assert done.failed == (str(bolt.id),)
     assert done.covered == 2
     with pytest.raises(StrongroomError):
-        drill(runtime, list(done.files[:3]), slug="bolt")
+        drill(runtime, list(done.files[:3]), slug="bolt", by=ADA)
     assert len(rows_of(runtime, bolt, Secret)) == 2
 
 

@@ -349,7 +349,7 @@ def test_who_took_what_from_where_is_on_record(desk: Desk) -> None:
         assert steps[code].by == f"person:{desk.owner.account.id}"
         assert steps[code].params["from"] == "127.0.0.1"
     assert steps["download-complete"].params["bytes"] == len(DATA)
-    assert events["download-fetched"].about == row.id
+    assert events["people.download-fetched"].about_id == row.id
 
 
 def test_what_does_not_open_is_not_begun_and_its_page_says_why(desk: Desk) -> None:

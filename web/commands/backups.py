@@ -180,6 +180,7 @@ def browse(
     tenant = onboarding.named(platform, slug)
     point = readings.find_point(platform, tenant, number)
     found = looking.browse(platform, point, path, source=source)
+    looking.note(platform, tenant.id, "browsed", path, by=me())
     Screen(as_json).table(
         found,
         ["path", "kind", "size", "changed (UTC)"],
@@ -200,7 +201,9 @@ def find(slug: str, pattern: str, home: Path | None, as_json: bool) -> None:
     Example: strongroom find acme "*invoice*"
     """
     platform = connect(home)
-    found = looking.find(platform, onboarding.named(platform, slug), pattern)
+    tenant = onboarding.named(platform, slug)
+    found = looking.find(platform, tenant, pattern)
+    looking.note(platform, tenant.id, "searched", pattern, by=me())
     Screen(as_json).table(
         found,
         ["source", "path", "kind", "size", "from point", "gone in point"],
@@ -223,6 +226,7 @@ def diff(slug: str, first: str, second: str, home: Path | None, as_json: bool) -
     one = readings.find_point(platform, tenant, first)
     other = readings.find_point(platform, tenant, second)
     found = looking.diff(platform, tenant, (one.number, other.number))
+    looking.note(platform, tenant.id, "compared", f"{one.number} {other.number}", by=me())
     screen = Screen(as_json)
     for name in found.left_out:
         screen.say(f"Only one of the two points has something of {name}: it is not compared.")

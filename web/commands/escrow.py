@@ -14,7 +14,7 @@ from strongroom.people.rules import Action
 from web import ceremony, upkeep
 from web.acting import acting
 from web.output import Screen, when
-from web.session import common, connect
+from web.session import common, connect, me
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -39,11 +39,9 @@ def create(
     """
     platform = connect(home)
     screen = Screen(as_json)
-    acting(platform, Action.HANDLE_KEYS)
-    made = ceremony.create(
-        platform,
-        ceremony.Wanted(shares, threshold, folder.absolute(), replace=replace),
-    )
+    by = acting(platform, Action.HANDLE_KEYS)
+    wanted = ceremony.Wanted(shares, threshold, folder.absolute(), replace=replace)
+    made = ceremony.create(platform, wanted, by=by)
     screen.give(
         {
             "key": str(made.key),
@@ -103,7 +101,8 @@ def drill(files: tuple[Path, ...], slug: str | None, home: Path | None, as_json:
 
     Example: strongroom escrow drill --share a.txt --share b.txt --share c.txt
     """
-    opened = ceremony.drill(connect(home), files, slug=slug)
+    platform = connect(home)
+    opened = ceremony.drill(platform, files, slug=slug, by=me())
     Screen(as_json).give(
         {
             "key": str(opened.key),

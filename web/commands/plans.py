@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from tenants import plans
 from tenants.models import PlanVersion
 from web.output import Screen
-from web.session import common, connect
+from web.session import common, connect, me
 
 
 @click.group()
@@ -60,6 +62,10 @@ def apply(file: Path, home: Path | None, as_json: bool) -> None:
     platform = connect(home)
     with platform.database.session(Role.OPERATOR) as session:
         applied = plans.apply(session, read, now=platform.now())
+        for each in applied:
+            if each.changed:
+                deed = Deed("plans.applied", details={"plan": each.code, "version": each.version})
+                entries.note(session, deed, by=me(), at=platform.now())
     Screen(as_json).table(
         [vars(each) for each in applied],
         ["code", "version", "changed"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from strongroom import storage
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed
 from strongroom.db import Role
 from strongroom.errors import BadValue, Incomplete, NotFound, StrongroomError
 from strongroom.ids import new_id
 from strongroom.regions import Region, RegionState, check_place, window
 from strongroom.runtime import Runtime
 from web.output import Screen
-from web.session import common, connect
+from web.session import common, connect, me
 
 PLACE = ("latitude", "longitude", "country", "provider")
 
@@ -100,6 +102,7 @@ def add(home: Path | None, as_json: bool, **values: Any) -> None:
         )
         seconds_apart(platform, row)
         session.add(row)
+        _note(platform, session, row, "added", values)
     Screen(as_json).give(_document(row), text=f"Region {row.name} was added.")
 
 
@@ -123,6 +126,7 @@ def place(name: str, home: Path | None, as_json: bool, **values: Any) -> None:
         row = _named(session, name)
         for key, value in given.items():
             setattr(row, key, value)
+        _note(platform, session, row, "placed", given)
     Screen(as_json).give(_document(row), text=f"Region {name}: {_position(_document(row))}.")
 
 
@@ -149,8 +153,16 @@ def limit(name: str, home: Path | None, as_json: bool, clear: bool, **values: An
     with platform.database.session(Role.OPERATOR) as session:
         row = _named(session, name)
         row.bandwidth = [] if clear else [*row.bandwidth, *added]
+        _note(platform, session, row, "limited", {"bandwidth": row.bandwidth})
     said = "nothing is held back" if clear else _limit_text(added[0])
     Screen(as_json).give(_document(row), text=f"Region {name}: {said}.")
+
+
+def _note(
+    platform: Runtime, session: Session, row: Region, what: str, said: Mapping[str, Any]
+) -> None:
+    deed = Deed(f"regions.{what}", "regions", row.id, details={**said, "region": row.name})
+    entries.note(session, deed, by=me(), at=platform.now())
 
 
 def _window(values: dict[str, Any]) -> dict[str, Any]:

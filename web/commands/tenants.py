@@ -207,7 +207,7 @@ def remove_source(slug: str, name: str, home: Path | None, as_json: bool) -> Non
     Example: strongroom source remove acme old-files
     """
     platform = connect(home)
-    sourcing.remove(platform, onboarding.named(platform, slug), name)
+    sourcing.remove(platform, onboarding.named(platform, slug), name, by=me())
     Screen(as_json).give(
         {"removed": name}, text=f"{name} is backed up no more; its points stay as the policy says."
     )

@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from strongroom.actors import Actor
+from strongroom.actors import Actor, ActorKind
 from strongroom.ids import new_id
-from strongroom.people import accounts
+from strongroom.people import accounts, record
 from strongroom.people.errors import BadAccount
 from strongroom.people.models import SecondContact
 
@@ -45,3 +45,5 @@ def put(session: Session, tenant: uuid.UUID, wish: Wish, *, by: Actor, now: date
     row.name, row.email, row.phone = wish.name.strip(), email, phone
     row.set_at, row.set_by = now, str(by)
     session.flush()
+    account = uuid.UUID(by.name) if by.kind is ActorKind.PERSON else None
+    record.note(session, "contact-set", account, by=by, at=now, about=tenant)

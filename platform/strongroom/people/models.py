@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import enum
 import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
+from strongroom.audit.leaves import Ending
 from strongroom.db import Base, OfTenant
 from strongroom.ids import new_id
 from strongroom.lifecycle import Lived, States
@@ -186,20 +188,6 @@ class Tally(Base):
     until: Mapped[datetime] = mapped_column(index=True)
 
 
-class PersonEvent(Base):
-    """What happened to accounts: written once, never changed."""
-
-    __tablename__ = "person_events"
-    __table_args__ = (Index(None, "account_id", "at"),)
-
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
-    account_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("accounts.id"))
-    about: Mapped[uuid.UUID | None]  # a tenant, a session, a factor
-    code: Mapped[str]
-    by: Mapped[str]
-    at: Mapped[datetime]
-
-
 class GrantState(enum.StrEnum):
     """Of a support grant. Its end by time is no state: it is asked of the clock."""
 
@@ -223,6 +211,12 @@ class SupportGrant(OfTenant, Lived, Base):
         GrantState.OPEN: frozenset({GrantState.ENDED}),
         GrantState.DECLINED: frozenset(),
         GrantState.ENDED: frozenset(),
+    }
+    ON_RECORD: ClassVar[Mapping[GrantState, Ending | None]] = {
+        GrantState.ASKED: Ending.DONE,
+        GrantState.OPEN: Ending.DONE,
+        GrantState.DECLINED: Ending.REFUSED,
+        GrantState.ENDED: Ending.DONE,
     }
 
     account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))  # who may then

@@ -1,4 +1,4 @@
-"""What happened to accounts, for the record: codes and ids, never an address or a secret."""
+"""What happens to accounts, on record: codes and ids, never an address of mail or a secret."""
 
 from __future__ import annotations
 
@@ -6,12 +6,42 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from strongroom.actors import Actor
-from strongroom.ids import new_id
-from strongroom.people.models import PersonEvent
+from strongroom.audit import entries
+from strongroom.audit.entries import Deed, Ending, Entry
+
+ACCOUNTS = "accounts"
+# Every code, and how what it tells of ended.
+CODES = {
+    "account-made": Ending.DONE,
+    "account-disabled": Ending.DONE,
+    "password-set": Ending.DONE,
+    "factors-reset": Ending.DONE,
+    "role-given": Ending.DONE,
+    "role-taken": Ending.DONE,
+    "pin-right": Ending.DONE,
+    "pin-wrong": Ending.REFUSED,
+    "passkey-enrolled": Ending.DONE,
+    "passkey-removed": Ending.DONE,
+    "recovery-codes-made": Ending.DONE,
+    "recovery-code-used": Ending.DONE,
+    "totp-enrolled": Ending.DONE,
+    "link-made": Ending.DONE,
+    "link-used": Ending.DONE,
+    "identity-linked": Ending.DONE,
+    "signed-in": Ending.DONE,
+    "sign-in-refused": Ending.REFUSED,
+    "second-factor-given": Ending.DONE,
+    "second-factor-refused": Ending.REFUSED,
+    "stepped-up": Ending.DONE,
+    "sessions-ended": Ending.DONE,
+    "token-made": Ending.DONE,
+    "contact-set": Ending.DONE,
+    "download-asked": Ending.DONE,
+    "download-fetched": Ending.DONE,
+}
 
 
 def note(
@@ -23,13 +53,11 @@ def note(
     at: datetime,
     about: uuid.UUID | None = None,
 ) -> None:
-    """One line; in the same transaction as what it tells of."""
-    session.add(
-        PersonEvent(id=new_id(), account_id=account, about=about, code=code, by=str(by), at=at)
-    )
+    """One entry, `people.CODE`; in the same transaction as what it tells of."""
+    deed = Deed(f"people.{code}", ACCOUNTS, account, about, ending=CODES[code])
+    entries.note(session, deed, by=by, at=at)
 
 
-def of_account(session: Session, account: uuid.UUID, *, most: int = 50) -> Sequence[PersonEvent]:
+def of_account(session: Session, account: uuid.UUID, *, most: int = 50) -> Sequence[Entry]:
     """The newest first."""
-    wanted = select(PersonEvent).where(PersonEvent.account_id == account)
-    return session.execute(wanted.order_by(PersonEvent.at.desc()).limit(most)).scalars().all()
+    return entries.on_subject(session, ACCOUNTS, account, most=most)

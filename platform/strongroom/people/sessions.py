@@ -14,8 +14,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from strongroom.actors import Actor, ActorKind
 from strongroom.ids import new_id
-from strongroom.people import tokens
+from strongroom.people import record, tokens
 from strongroom.people.models import (
     Account,
     OneTimeLink,
@@ -55,6 +56,9 @@ class Visit:
     now: datetime
     address: str = ""
     agent: str = ""
+
+
+SESSIONS = Actor(ActorKind.SYSTEM, "sessions")  # who ended all of them has an entry of their own
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ def begin(
     )
     db.add(row)
     db.flush()
+    if kind is SessionKind.TOKEN:
+        _note(db, "token-made", account.id, visit.now, about=row.id)
     return row, token
 
 
@@ -142,15 +148,18 @@ def prove(db: Session, known: Known, proofs: Sequence[str], *, stage: Stage, now
     Proving a second factor is a step-up as well.
     """
     row = known.session
+    whole = row.stage is Stage.WHOLE
     token = tokens.new_token()
     row.hashed = tokens.hashed(token)
     row.proofs = sorted({*row.proofs, *proofs})
-    if row.stage is not Stage.WHOLE:
+    if not whole:
         span = span_of(known.account, row.kind)
         row.ends_at = now + (span.absolute if stage is Stage.WHOLE else UNFINISHED)
         row.stage = stage
     if {"otp", "hwk", "recovery"} & set(proofs):
         row.stepped_up_at = now
+        code = "stepped-up" if whole else "second-factor-given"
+        _note(db, code, row.account_id, now, about=row.id)
     row.challenge = row.challenge_until = None
     row.seen_at = now
     db.flush()
@@ -169,7 +178,10 @@ def revoke(db: Session, account: uuid.UUID, session_id: uuid.UUID, *, now: datet
         .values(revoked_at=now)
         .returning(WebSession.id)
     )
-    return done.first() is not None
+    gone = done.first() is not None
+    if gone:
+        _note(db, "sessions-ended", account, now, about=session_id)
+    return gone
 
 
 def revoke_all(
@@ -181,7 +193,14 @@ def revoke_all(
     )
     if but is not None:
         wanted = wanted.where(WebSession.id != but)
-    db.execute(wanted.values(revoked_at=now))
+    if db.execute(wanted.values(revoked_at=now).returning(WebSession.id)).first() is not None:
+        record.note(db, "sessions-ended", account, by=SESSIONS, at=now, about=but)
+
+
+def _note(
+    db: Session, code: str, account: uuid.UUID, now: datetime, *, about: uuid.UUID | None
+) -> None:
+    record.note(db, code, account, by=Actor.of_person(account), at=now, about=about)
 
 
 def live(db: Session, account: uuid.UUID, *, now: datetime) -> Sequence[WebSession]:

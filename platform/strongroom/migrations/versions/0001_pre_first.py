@@ -1797,20 +1797,88 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_passkeys_account_id"), "passkeys", ["account_id"], unique=False)
     op.create_table(
-        "person_events",
+        "record_checkpoints",
+        sa.Column("size", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("root", sa.LargeBinary(), nullable=False),
+        sa.Column("peaks", sa.LargeBinary(), nullable=False),
+        sa.Column("note", sa.LargeBinary(), nullable=False),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.CheckConstraint("size > 0", name=op.f("ck_record_checkpoints_of_something")),
+        sa.PrimaryKeyConstraint("size", name=op.f("pk_record_checkpoints")),
+    )
+    op.create_table(
+        "record_entries",
         sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("account_id", sa.Uuid(), nullable=True),
-        sa.Column("about", sa.Uuid(), nullable=True),
+        sa.Column("tenant_id", sa.Uuid(), nullable=True),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("code", sa.String(), nullable=False),
         sa.Column("by", sa.String(), nullable=False),
-        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_id"], ["accounts.id"], name=op.f("fk_person_events_account_id")
+        sa.Column(
+            "channel",
+            sa.Enum(
+                "page",
+                "command",
+                "worker",
+                "dispatcher",
+                "upkeep",
+                "inside",
+                name="channel",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
         ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_person_events")),
+        sa.Column(
+            "ending",
+            sa.Enum(
+                "done",
+                "refused",
+                "failed",
+                name="ending",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("of", sa.String(), nullable=False),
+        sa.Column("subject_id", sa.Uuid(), nullable=True),
+        sa.Column("about_id", sa.Uuid(), nullable=True),
+        sa.Column("commitment", sa.LargeBinary(), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=True),
+        sa.Column(
+            "details", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_record_entries")),
     )
     op.create_index(
-        op.f("ix_person_events_account_id_at"), "person_events", ["account_id", "at"], unique=False
+        op.f("ix_record_entries_subject_id"), "record_entries", ["subject_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_record_entries_tenant_id_at"), "record_entries", ["tenant_id", "at"], unique=False
+    )
+    op.create_table(
+        "record_keys",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("public", sa.String(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("made_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_record_keys")),
+    )
+    op.create_table(
+        "record_leaves",
+        sa.Column("index", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("entry_id", sa.Uuid(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("index", name=op.f("pk_record_leaves")),
+        sa.UniqueConstraint("entry_id", name=op.f("uq_record_leaves_entry_id")),
+    )
+    op.create_table(
+        "record_pending",
+        sa.Column("entry_id", sa.Uuid(), nullable=False),
+        sa.PrimaryKeyConstraint("entry_id", name=op.f("pk_record_pending")),
     )
     op.create_table(
         "recovery_codes",
@@ -2103,12 +2171,13 @@ PERSONAL_TABLES = {
     "one_time_links": "select, insert, update, delete",
     "openid_visits": "select, insert, delete",
     "passkeys": "select, insert, update, delete",
-    "person_events": "select, insert",
     "recovery_codes": "select, insert, update, delete",
     "tallies": "select, insert, update, delete",
     "totp_factors": "select, insert, update, delete",
     "web_sessions": "select, insert, update, delete",
 }
+# What is done is on record for good: everybody who acts adds to it, and nobody changes it.
+RECORD_ADDED_BY = "web, worker, dispatcher, operator, people"
 MINE = "tenant_id = nullif(current_setting('app.tenant', true), '')::uuid"
 
 
@@ -2178,4 +2247,47 @@ def isolate() -> None:
     op.execute(f"create policy add on tenants for insert to operator with check ({mine})")
     op.execute(
         f"create policy change on tenants for update to operator using ({mine}) with check ({mine})"
+    )
+    keep_record()
+
+
+def keep_record() -> None:
+    """The record: the rights, and the trigger that tells the sequencer of each entry."""
+    own = f"tenant_id is null or {MINE}"
+    op.execute("alter table record_entries enable row level security")
+    op.execute("alter table record_entries force row level security")
+    op.execute(f"grant insert on record_entries to {RECORD_ADDED_BY}")
+    op.execute("grant select on record_entries to web, worker, operator, people")
+    op.execute(
+        "create policy add on record_entries for insert to web, worker, operator, people "
+        f"with check ({own})"
+    )
+    op.execute(
+        "create policy dispatch on record_entries for insert to dispatcher with check (true)"
+    )
+    op.execute(f"create policy own on record_entries for select to web, worker using ({MINE})")
+    op.execute("create policy every on record_entries for select to operator using (true)")
+    op.execute(
+        "create policy peoples on record_entries for select to people using (\"of\" = 'accounts')"
+    )
+    op.execute(
+        "grant select on record_leaves, record_checkpoints, record_keys to web, worker, operator"
+    )
+    op.execute("grant insert on record_leaves, record_checkpoints, record_keys to operator")
+    op.execute(f"grant insert on record_pending to {RECORD_ADDED_BY}")  # by the trigger
+    op.execute("grant select, delete on record_pending to operator")
+    op.execute(
+        """
+        create function record_wait() returns trigger language plpgsql
+        set search_path = pg_catalog as $$
+        begin
+            insert into public.record_pending (entry_id) select id from added
+            on conflict do nothing;
+            return null;
+        end $$
+        """
+    )
+    op.execute(
+        "create trigger wait after insert on record_entries referencing new table as added "
+        "for each statement execute function record_wait()"
     )
