@@ -126,8 +126,7 @@ class Slot(OfTenant, Base):
 
     __tablename__ = "slots"
     __constraints__ = (
-        refers("schedule_id", "schedules"),
-        refers("run_id", "backup_runs"),
+        *(refers("schedule_id", "schedules"), refers("run_id", "backup_runs")),
         UniqueConstraint("tenant_id", "schedule_id", "at"),
         Index(None, "tenant_id", "local_date"),
     )
