@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.models import Point
+from backup.models import Finding, Healing, Point, Proof, Snapshot
 from backup.planning import Order
 from backup.states import Trigger
+from strongroom.db import Role
 from strongroom.people.rules import TenantRole
 from strongroom.runtime import Runtime
 from strongroom.stack import home as homes
@@ -58,6 +59,18 @@ class Stand:
         point = following.point_of(*asked, screen=QUIET, seconds=SECONDS)
         assert following.copies_of(*asked, screen=QUIET, seconds=SECONDS)
         return point
+
+    def harm(self) -> list[str]:
+        """What the platform has found wrong with what is stored: there is nothing wrong with it."""
+        with self.platform.database.session(Role.OPERATOR, tenant=self.tenant.id) as session:
+            proofs = session.query(Proof).filter(Proof.failure["code"].astext.is_not(None))
+            lost = session.query(Snapshot).filter(Snapshot.lost_at.is_not(None))
+            return [
+                *(f"proof {each.level}: {each.failure}" for each in proofs),
+                *(f"healing {each.state}: {each.failure}" for each in session.query(Healing)),
+                *(f"finding {each.code}: {each.params}" for each in session.query(Finding)),
+                *(f"lost {each.id}" for each in lost),
+            ]
 
     def code(self, who: Somebody) -> str:
         """What the person's authenticator app shows now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,13 +56,14 @@ class Person:
 
 
 @pytest.fixture(params=["en", "ar"])
-def person(request: pytest.FixtureRequest, stand: Stand, open_window: Opener) -> Person:
+def person(request: pytest.FixtureRequest, stand: Stand, open_window: Opener) -> Iterator[Person]:
     window = open_window(stand.origin, locale=request.param, accept_downloads=True)
     owner = People(stand.platform).member(stand.tenant, TenantRole.OWNER)
     found = Person(stand, owner, window, request.param)
     found.sign_in()
     window.looked_at()
-    return found
+    yield found
+    assert stand.harm() == []
 
 
 def invoices(stand: Stand) -> list[Path]:
