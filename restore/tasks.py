@@ -7,11 +7,12 @@ from uuid import UUID
 from celery import shared_task
 
 from backup import tasks as backup_tasks
-from restore import approvals, drills, restoring, turns
+from restore import approvals, restoring
 from restore.delivery import ending, making
 from restore.delivery.models import Delivery
 from restore.delivery.states import DeliveryState
 from restore.models import Drill, Restore
+from restore.rehearsed import drills, turns
 from restore.states import DrillState, RestoreState
 from strongroom import runtime
 from strongroom.dispatch import Due, Planner

@@ -29,8 +29,9 @@ from backup.restic.calls import Surroundings
 from backup.restic.flags import RestoreOrder
 from backup.sources import manifest
 from backup.sources.manifest import Manifest
-from restore import drills, fetching, scratch
+from restore import fetching, scratch
 from restore.models import Drill
+from restore.rehearsed import drills
 from restore.scratch import Budget, Scratch
 from restore.states import DrillState
 from strongroom.db import Role

@@ -337,8 +337,9 @@ def test_nobody_but_the_lifecycle_sets_a_state() -> None:
 
 
 def lived() -> list[Any]:
-    """Every model that has a lifecycle."""
-    return [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, Lived)]
+    """Every model that has a lifecycle, in one order in every process."""
+    found = {each.class_ for each in Base.registry.mappers if issubclass(each.class_, Lived)}
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("kind", lived(), ids=lambda kind: kind.__name__)

@@ -14,8 +14,8 @@ from backup.models import Copy, Point, Snapshot
 from backup.restic import commands, streams
 from backup.restic.flags import Stream
 from backup.states import CopyState
-from restore import drills
 from restore.models import Drill
+from restore.rehearsed import drills
 from restore.states import DrillState
 from strongroom.db import Role
 from strongroom.runtime import Runtime

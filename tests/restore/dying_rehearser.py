@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from restore import drills, rehearsing, scratch
+from restore import scratch
+from restore.rehearsed import drills, rehearsing
 from strongroom import settings
 from tests.restore.dying_restorer import dying
 from web import models, parts

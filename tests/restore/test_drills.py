@@ -14,7 +14,8 @@ from sqlalchemy import update
 
 from backup.models import Finding, Healing, Point, PointSource, Rota, Snapshot
 from backup.states import Level
-from restore import rehearsing, room
+from restore import room
+from restore.rehearsed import rehearsing
 from restore.states import DrillState
 from strongroom.db import Role
 from strongroom.runtime import Runtime

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from restore import rehearsals
-from restore.rehearsals import RETRY, Candidate, Choice, Class, Day, Site
+from restore.rehearsed import rehearsals
+from restore.rehearsed.rehearsals import RETRY, Candidate, Choice, Class, Day, Site
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 A, B, C = UUID(int=101), UUID(int=102), UUID(int=103)

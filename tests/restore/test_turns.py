@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from backup.models import Point, Rota
 from backup.states import Level, Trigger
-from restore import drills, turns
 from restore.models import Drill
+from restore.rehearsed import drills, turns
 from restore.states import DrillState
 from strongroom.db import Role
 from strongroom.runtime import Runtime

@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from backup.models import Copy, Point, Repository
 from backup.states import CopyState
-from restore import drills
 from restore.models import Drill
+from restore.rehearsed import drills
 from restore.states import DrillState
 from strongroom.db import Role
 from strongroom.errors import Incomplete, NotFound

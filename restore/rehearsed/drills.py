@@ -28,11 +28,12 @@ from backup.models import Copy, Finding, Point, PointSource, Repository, Rota, S
 from backup.repositories import RepositoryBusy, Site
 from backup.restic.errors import Interrupted, ResticError
 from backup.states import CopyState, Level, Outcome, Trigger
-from restore import rehearsing, room
+from restore import room
 from restore.fetching import Origin
 from restore.models import Drill
-from restore.rehearsals import RETRY
-from restore.rehearsing import Trial, Tried
+from restore.rehearsed import rehearsing
+from restore.rehearsed.rehearsals import RETRY
+from restore.rehearsed.rehearsing import Trial, Tried
 from restore.room import NoRoom
 from restore.states import DrillState
 from strongroom import owner

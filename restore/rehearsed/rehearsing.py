@@ -23,9 +23,10 @@ from backup.restic import commands
 from backup.restic.flags import RestoreOrder
 from backup.sources import manifest, postgres
 from backup.sources.manifest import Difference, Manifest, What
-from restore import fetching, kept, likeness, room, scratch
+from restore import fetching, kept, room, scratch
 from restore.errors import TooBig, WillNotLoad
 from restore.fetching import Coming, Origin
+from restore.rehearsed import likeness
 from restore.scratch import MIB, Budget, Scratch
 from strongroom.db import Role
 from strongroom.errors import BadValue, StrongroomError

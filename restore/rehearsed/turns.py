@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from backup.models import Copy, Point, Policy, Repository, Rota
 from backup.states import Level
-from restore import drills, rehearsals
-from restore.drills import RegionAway
 from restore.models import Drill
-from restore.rehearsals import Candidate, Choice, Class, Day, Site
+from restore.rehearsed import drills, rehearsals
+from restore.rehearsed.drills import RegionAway
+from restore.rehearsed.rehearsals import Candidate, Choice, Class, Day, Site
 from restore.states import DrillState
 from strongroom import runtime
 from strongroom.actors import DISPATCHER

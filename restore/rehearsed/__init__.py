@@ -1,0 +1,1 @@
+"""Rehearsed restores (drills): whose turn it is, carrying one out, and what it is compared with."""
