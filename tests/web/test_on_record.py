@@ -259,7 +259,10 @@ def test_an_edited_row_is_told_and_named(desk: Desk, superuser: Any, stack: Embe
     assert told.code == 1
     (problem,) = told.document["problems"]
     assert (problem["code"], problem["entry"]) == ("edited", entry["entry"])
-    assert desk("audit", "verify").err.startswith("edited: Entry")
+    told = desk("audit", "verify")
+    assert told.err.startswith("edited: Entry")
+    assert "WRONG" in told.out
+    assert "as they were signed" not in told.out
 
 
 def test_the_key_is_made_new_and_the_file_is_verified_with_the_old_one(

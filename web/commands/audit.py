@@ -238,10 +238,12 @@ def _tell_platform(screen: Screen, found: Report, refusal: str | None) -> None:
 
 def _tell(screen: Screen, document: dict[str, Any], problems: list[Problem]) -> None:
     """The document, and exit 1 when something is wrong."""
+    good = f"{document['signed']} entries are as they were signed."
+    verdict = f"WRONG, in places: {len(problems)}." if problems else good
     screen.give(
         document,
         text=f"{document['entries']} entries and {document['checkpoints']} checkpoints were looked "
-        f"at; {document['signed']} entries are as they were signed.",
+        f"at; {verdict}",
     )
     if problems:
         for problem in problems:
