@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,8 +14,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup.sources import connection, dump, fingerprint
+from backup.sources import connection, dump, fingerprint, manifest
 from backup.sources.manifest import Manifest
+from strongroom.errors import BadValue
 from strongroom.stack import processes
 from tests.backup.source_database import PASSWORD, Server, serving, take_dump
 
@@ -250,3 +252,13 @@ def test_a_cast_that_the_tenant_made_is_never_called(server: Server) -> None:
         "CREATE TABLE moods AS SELECT 'good'::mood AS mood",
     )
     assert [table.rows for table in manifest_now(server, name).tables] == [1]
+
+
+@pytest.mark.parametrize(("form", "remedy"), [(1, "back up again"), (9, "update this one")])
+def test_a_manifest_of_another_form_is_refused_with_what_to_do(
+    server: Server, form: int, remedy: str
+) -> None:
+    taken = manifest_now(server, server.business()).to_json()
+    other = json.dumps(json.loads(taken) | {"form": form})
+    with pytest.raises(BadValue, match=remedy):
+        manifest.from_json(other)

@@ -180,6 +180,19 @@ def test_a_restore_is_undone_once(runtime: Runtime, point: Point, source: Source
     assert caught.value.code == "already-undone"
 
 
+def test_the_way_back_is_open_however_much_waits(
+    runtime: Runtime, point: Point, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = give_back(runtime, point, source)
+    monkeypatch.setattr(requests, "MOST_OPEN", 0)
+
+    with runtime.database.session(Role.WEB, tenant=done.tenant_id) as session:
+        undo = requests.undo(session, done.id, by=ADA, at=runtime.now())
+    assert undo.undoes_id == done.id
+    with pytest.raises(requests.TooManyRestores):
+        ask(runtime, point, source)
+
+
 def test_an_undo_that_was_cancelled_can_be_asked_for_again(
     runtime: Runtime, point: Point, source: Source
 ) -> None:

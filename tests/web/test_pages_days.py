@@ -21,6 +21,7 @@ from tests.people.cast import People, signed_in
 from tests.web.test_pages import LATIN_WORD, visible
 from web import days
 from web.days import Cell, Strip
+from web.pages.months import Mark
 
 
 @pytest.fixture
@@ -141,6 +142,11 @@ def test_the_better_of_two_things_is_said() -> None:
     assert days.better(Cell.COMPLETE, Cell.MISSED) is Cell.COMPLETE
     assert days.better(Cell.MISSED, Cell.FAILED) is Cell.FAILED
     assert set(days.OUTCOMES) == set(Outcome)
+
+
+def test_a_day_is_ranked_as_on_the_tenants_own_calendar() -> None:
+    shared = [cell.value for cell in Cell if cell.value in set(Mark)]
+    assert shared == [mark.value for mark in Mark if mark.value in set(Cell)]
 
 
 def test_many_tenants_cost_no_more_questions_than_one(
