@@ -25,7 +25,7 @@ from subprocess import PIPE
 from typing import IO, Any
 
 import structlog
-from sqlalchemy import BigInteger, ForeignKey, func, select, text, update
+from sqlalchemy import BigInteger, ForeignKey, func, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -135,7 +135,7 @@ def take(runtime: Runtime) -> list[ControlDump]:
 
     Raises DumpFailed, or Incomplete naming the regions that do not have it.
     """
-    with _alone(runtime) as alone:
+    with runtime.database.alone(Role.DUMPER, ADVISORY_LOCK) as alone:
         if not alone:
             return []
         with tempfile.TemporaryFile(dir=runtime.folder("control")) as file:
@@ -249,20 +249,6 @@ def login(address: str) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
     password = str(url.password or "").replace("\\", r"\\").replace(":", r"\:")
     with program.secret_file(f"*:*:*:*:{password}\n".encode()) as descriptor:
         yield surroundings | {"PGPASSFILE": f"/proc/self/fd/{descriptor}"}, (descriptor,)
-
-
-@contextmanager
-def _alone(runtime: Runtime) -> Iterator[bool]:
-    """Two processes that dump at once would only double the work."""
-    engine = runtime.database.engine(Role.DUMPER).execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as line:
-        mine = line.execute(
-            text("select pg_try_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK}
-        ).scalar_one()
-        try:
-            yield bool(mine)
-        finally:
-            line.execute(text("select pg_advisory_unlock_all()"))
 
 
 def _distribute(runtime: Runtime, file: IO[bytes], made: _Made) -> list[ControlDump]:

@@ -177,6 +177,19 @@ class Database:
             with session.begin():
                 yield session
 
+    @contextmanager
+    def alone(self, role: Role, lock: int) -> Iterator[bool]:
+        """Whether nobody else holds this advisory lock; if so it is ours for the block."""
+        engine = self.engine(role).execution_options(isolation_level="AUTOCOMMIT")
+        with engine.connect() as line:
+            mine = line.execute(
+                text("select pg_try_advisory_lock(:lock)"), {"lock": lock}
+            ).scalar_one()
+            try:
+                yield bool(mine)
+            finally:
+                line.execute(text("select pg_advisory_unlock_all()"))
+
     def close(self) -> None:
         for engine in self._engines.values():
             engine.dispose()

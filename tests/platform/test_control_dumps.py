@@ -301,7 +301,7 @@ def test_a_sealed_stream_of_any_length_opens_again(size: int) -> None:
 
 
 def test_twice_at_once_is_done_once(runtime: Runtime) -> None:
-    with control_dumps._alone(runtime) as mine:
+    with runtime.database.alone(Role.DUMPER, control_dumps.ADVISORY_LOCK) as mine:
         assert mine
         assert control_dumps.take(runtime) == []
 

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import RowMapping, delete, exists, func, insert, select, text
+from sqlalchemy import RowMapping, delete, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from strongroom import records
@@ -81,7 +80,7 @@ class Sequencer:
     def round(self) -> int:
         """Everything that waits gets its place; gives how many. Raises RecordRefused, NoRegion."""
         runtime, placed = self._runtime, 0
-        with _alone(runtime) as alone:
+        with runtime.database.alone(Role.OPERATOR, ADVISORY_LOCK) as alone:
             places = all_places(runtime)
             if not alone or not places:
                 return 0
@@ -189,7 +188,7 @@ def require_peaks(row: Signed) -> Range:
 def rotate(runtime: Runtime, *, by: Actor) -> PublicKey:
     """A new key signs from now on; the one before vouches for it. Raises what `make` raises."""
     going = Sequencer(runtime)
-    with _alone(runtime) as alone:
+    with runtime.database.alone(Role.OPERATOR, ADVISORY_LOCK) as alone:
         places = all_places(runtime)
         if not alone:
             raise NoRegion("The record is being signed at this moment. Try again in a while.")
@@ -367,16 +366,3 @@ def waiting(session: Session) -> tuple[int, datetime | None]:
         select(func.count(), func.min(Entry.at)).join(Pending, Pending.entry_id == Entry.id)
     ).one()
     return row[0], row[1]
-
-
-@contextmanager
-def _alone(runtime: Runtime) -> Iterator[bool]:
-    engine = runtime.database.engine(Role.OPERATOR).execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as line:
-        mine = line.execute(
-            text("select pg_try_advisory_lock(:lock)"), {"lock": ADVISORY_LOCK}
-        ).scalar_one()
-        try:
-            yield bool(mine)
-        finally:
-            line.execute(text("select pg_advisory_unlock_all()"))
