@@ -33,9 +33,7 @@ LINE_LIMIT = 4000  # characters of one line that are kept in a tail
 STDOUT_LINE_BYTES = 64 * 1024 * 1024  # of one line of output: a list in JSON may be one line
 STDERR_LINE_BYTES = 64 * 1024
 GRACE_SECONDS = 30.0  # between SIGTERM and SIGKILL
-SETTLE_SECONDS = (
-    5.0  # without a word, after the end of all its processes, before a stream is given up
-)
+SETTLE_SECONDS = 5.0  # of silence after the end of its processes, until a stream is given up
 PAUSE_SECONDS = 0.25  # between two looks at what may end a program early
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 M_ARENA_MAX = -8  # malloc.h of glibc
