@@ -89,6 +89,7 @@ class Heatmap:
     """The page of tenants by days."""
 
     choice: Choice
+    spans: Sequence[int]  # that there are to choose from
     sheet: Sheet  # of Health, worst first
     dates: Sequence[date]
     strips: Mapping[UUID, Strip]
@@ -164,6 +165,7 @@ def read_heatmap(runtime: Runtime) -> Heatmap:
         regions = days.regions(session)
     return Heatmap(
         choice=choice,
+        spans=SPANS,
         sheet=sheet,
         dates=found.dates,
         strips=found.strips,
