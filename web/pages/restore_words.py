@@ -135,7 +135,9 @@ REMEDIES: Mapping[str, tuple[str, str]] = {
     ),
     "approval-overtaken": (
         N_("Another restore has replaced these data since the preview was made."),
-        N_("Refuse this one. Make the preview again, look at it, and ask again."),
+        N_(
+            "Make the preview again, look at it, and ask again. If this one still waits, refuse it."
+        ),
     ),
     "source-removed": (
         N_("This source was taken out of the backups since this was asked for."),
