@@ -8,6 +8,7 @@ queue                    a run that somebody asked for: its id
 carry_out                that run in this process, as a worker would: point, copies, proofs
 back_up                  both, and a point is expected
 counts                   rows of every table
+alive                    every part of the platform gives a sign of life
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import text
+from sqlalchemy import func, text
 
 from backup import planning, runs, tasks
 from backup.models import BackupRun, Point, Source
 from backup.planning import Order
 from backup.states import Trigger
 from strongroom.actors import Actor, ActorKind
+from strongroom.beats import Beat, Part
 from strongroom.db import Base, Role
 from strongroom.runtime import Runtime
 from tenants import onboarding, sourcing
@@ -181,3 +183,11 @@ def counts(runtime: Runtime) -> dict[str, int]:
         with runtime.database.session(role) as session:
             found |= dict(session.execute(text(query)).all())
     return found
+
+
+def alive(runtime: Runtime) -> None:
+    """Every part of the platform gives a sign of life, now."""
+    for part in Part:
+        with runtime.database.session(Role.OPERATOR) as session:
+            now = func.clock_timestamp()
+            session.merge(Beat(owner=f"test:{part}", part=part, begun_at=now, at=now, facts={}))

@@ -26,6 +26,7 @@ from web.pages import (
     enrolling,
     files,
     formats,
+    heatmap,
     language,
     probes,
     signing,
@@ -77,6 +78,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.register_blueprint(probes.make(runtime))
     for blueprint in (
         console.make(runtime),
+        heatmap.make(runtime),
         signing.make(runtime, site),
         enrolling.make(runtime, site),
         account.make_home(runtime),

@@ -21,8 +21,9 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from backup import planning
-from backup.models import BackupRun, Point, Policy, Repository, Schedule, Slot
+from backup.models import BackupRun, Point, Policy, Schedule, Slot
 from backup.states import Outcome, RunState, SlotOutcome, Trigger
+from strongroom.db import among
 from strongroom.regions import Region
 from tenants.models import Tenant
 
@@ -49,6 +50,8 @@ OUTCOMES = {
     Outcome.FAILED: Cell.FAILED,
 }
 RUNNING = (RunState.QUEUED, RunState.MAKING)
+LETTERS = dict(zip(Cell, "cprfomnb", strict=True))  # a day as it is kept
+CELLS = {letter: cell for cell, letter in LETTERS.items()}
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,12 @@ class _Life:
     today: date
 
 
-def read(session: Session, tenants: Sequence[UUID], days: int, *, now: datetime) -> Sheet:
-    """The last `days` days of these tenants; where zones differ, up to the latest date of all."""
+def read(
+    session: Session, tenants: Sequence[UUID], days: int, *, now: datetime, last: date | None = None
+) -> Sheet:
+    """The last `days` days of these tenants, up to `last`, or to the latest date of all their zones."""
     lives = _lives(session, tenants, now)
-    last = max((life.today for life in lives.values()), default=now.date())
+    last = last or max((life.today for life in lives.values()), default=now.date())
     dates = [last - DAY * back for back in reversed(range(days))]
     seen = [
         *_made(session, tenants, dates[0]),
@@ -101,14 +106,13 @@ def read(session: Session, tenants: Sequence[UUID], days: int, *, now: datetime)
     )
 
 
-def in_region(session: Session, name: str) -> set[UUID]:
-    """The tenants whose backups lie in a region."""
-    rows = session.execute(
-        select(Repository.tenant_id)
-        .join(Region, Region.id == Repository.region_id)
-        .where(Region.name == name, Repository.counts())
-    )
-    return set(rows.scalars())
+def latest(zones: Iterable[str], now: datetime) -> date:
+    """Today, where it is latest."""
+    return max((now.astimezone(ZoneInfo(zone)).date() for zone in zones), default=now.date())
+
+
+def written(cells: Sequence[Cell]) -> str:
+    return "".join(LETTERS[cell] for cell in cells)
 
 
 def regions(session: Session) -> Sequence[str]:
@@ -128,7 +132,7 @@ def cell_of(day: date, life: _Life, seen: Mapping[date, Cell]) -> Cell:
 
 def _lives(session: Session, tenants: Sequence[UUID], now: datetime) -> dict[UUID, _Life]:
     rows = session.execute(
-        select(Tenant.id, Tenant.zone, Tenant.created_at).where(Tenant.id.in_(tenants))
+        select(Tenant.id, Tenant.zone, Tenant.created_at).where(among(Tenant.id, tenants))
     )
     return {
         row.id: _Life(row.created_at.astimezone(zone).date(), now.astimezone(zone).date())
@@ -155,7 +159,7 @@ def _made(session: Session, tenants: Sequence[UUID], first: date) -> Seen:
         .outerjoin(Point, (Point.tenant_id == BackupRun.tenant_id) & (Point.id == BackupRun.id))
         .outerjoin(Slot, (Slot.tenant_id == BackupRun.tenant_id) & (Slot.run_id == BackupRun.id))
         .where(
-            BackupRun.tenant_id.in_(tenants),
+            among(BackupRun.tenant_id, tenants),
             BackupRun.local_date >= first,
             BackupRun.trigger != Trigger.SAFETY,
         )
@@ -170,7 +174,7 @@ def _made(session: Session, tenants: Sequence[UUID], first: date) -> Seen:
 def _missed(session: Session, tenants: Sequence[UUID], first: date) -> Seen:
     rows = session.execute(
         select(Slot.tenant_id, Slot.local_date).where(
-            Slot.tenant_id.in_(tenants),
+            among(Slot.tenant_id, tenants),
             Slot.local_date >= first,
             Slot.outcome == SlotOutcome.MISSED,
         )
@@ -180,7 +184,7 @@ def _missed(session: Session, tenants: Sequence[UUID], first: date) -> Seen:
 
 def _late(session: Session, tenants: Sequence[UUID], now: datetime) -> Seen:
     rows = session.execute(
-        select(Schedule).where(Schedule.tenant_id.in_(tenants), Schedule.next_at <= now)
+        select(Schedule).where(among(Schedule.tenant_id, tenants), Schedule.next_at <= now)
     ).scalars()
     by_tenant: dict[UUID, list[Schedule]] = {}
     for row in rows:
@@ -188,7 +192,7 @@ def _late(session: Session, tenants: Sequence[UUID], now: datetime) -> Seen:
     policies = session.execute(
         select(Policy)
         .ext(distinct_on(Policy.tenant_id))
-        .where(Policy.tenant_id.in_(by_tenant))
+        .where(among(Policy.tenant_id, by_tenant))
         .order_by(Policy.tenant_id, Policy.version.desc())
     ).scalars()
     return [

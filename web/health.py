@@ -59,6 +59,7 @@ from backup.states import (
 )
 from restore.models import Drill, Restore
 from restore.states import DrillState, RestoreState
+from strongroom.db import among
 from tenants.models import PlanVersion, Tenant
 
 
@@ -100,6 +101,10 @@ class Trouble:
     def __str__(self) -> str:
         return self.code if self.count is None else f"{self.code}: {self.count}"
 
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Trouble:
+        return cls(**{**found, "code": Attention(found["code"])})
+
 
 @dataclass(frozen=True)
 class Working:
@@ -128,6 +133,33 @@ class Health:
     troubles: tuple[Trouble, ...] = ()
     working: tuple[Working, ...] = ()
 
+    @property
+    def place(self) -> int:
+        """Of its worst trouble; behind all of them without any."""
+        return min((RANK[each.code] for each in self.troubles), default=len(RANK))
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {
+            "id": str(self.id),
+            "newest": self.newest and self.newest.isoformat(),
+            "stored": self.stored and self.stored.isoformat(),
+            "troubles": [vars(each) for each in self.troubles],
+            "working": [vars(each) for each in self.working],
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Health:
+        moments = {name: found[name] for name in ("newest", "stored")}
+        return cls(
+            **{
+                **found,
+                "id": UUID(found["id"]),
+                **{name: each and datetime.fromisoformat(each) for name, each in moments.items()},
+                "troubles": tuple(Trouble.from_json(each) for each in found["troubles"]),
+                "working": tuple(Working(**each) for each in found["working"]),
+            }
+        )
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -146,11 +178,11 @@ class Last:
     failure: Mapping[str, Any] | None = field(default=None)
 
 
-def read(session: Session, *, now: datetime, tenant: UUID | None = None) -> list[Health]:
-    """All tenants by slug, or only one."""
-    rows = session.execute(_tenants(tenant)).all()
-    counted = _counted(session, tenant)
-    working = _working(session, tenant)
+def read(session: Session, *, now: datetime, tenants: Sequence[UUID] | None = None) -> list[Health]:
+    """All tenants by slug, or only these."""
+    rows = session.execute(_tenants(tenants)).all()
+    counted = _counted(session, tenants)
+    working = _working(session, tenants)
     return [
         Health(
             id=row.id,
@@ -204,8 +236,8 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
             ),
         )
         .where(
-            PointSource.tenant_id.in_(tenants),
-            Snapshot.tenant_id.in_(tenants),
+            among(PointSource.tenant_id, tenants),
+            among(Snapshot.tenant_id, tenants),
             Snapshot.standing(),
         )
         .group_by(PointSource.point_id, PointSource.source_id)
@@ -220,7 +252,7 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
         .subquery()
     )
     standing = select(Copy.tenant_id, Copy.point_id).where(
-        Copy.tenant_id.in_(tenants), Copy.state != CopyState.REMOVED
+        among(Copy.tenant_id, tenants), Copy.state != CopyState.REMOVED
     )
     good = and_(proofs.c.verified, Point.outcome == Outcome.COMPLETE)
     rows = session.execute(
@@ -231,7 +263,7 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
         )
         .outerjoin(proofs, proofs.c.point_id == Point.id)
         .where(
-            Point.tenant_id.in_(tenants),
+            among(Point.tenant_id, tenants),
             tuple_(Point.tenant_id, Point.id).in_(standing),
         )
         .group_by(Point.tenant_id)
@@ -239,7 +271,7 @@ def count_points(session: Session, tenants: Sequence[UUID]) -> dict[UUID, Counts
     return {row.tenant_id: Counts(row.points, row.verified) for row in rows}
 
 
-def _tenants(tenant: UUID | None) -> Select[Any]:
+def _tenants(tenants: Sequence[UUID] | None) -> Select[Any]:
     """Each tenant with its plan, its newest complete point and its last run."""
     # Scalar subqueries, not joins: the planner then walks back from the newest row and stops.
     newest = (
@@ -290,7 +322,7 @@ def _tenants(tenant: UUID | None) -> Select[Any]:
         .outerjoin(last, true())
         .order_by(Tenant.slug)
     )
-    return wanted if tenant is None else wanted.where(Tenant.id == tenant)  # pyright: ignore
+    return wanted if tenants is None else wanted.where(among(Tenant.id, tenants))  # pyright: ignore
 
 
 def _outcome() -> Any:
@@ -320,7 +352,7 @@ def _first_stored() -> Any:
     )
 
 
-def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention, int]]:
+def _counted(session: Session, tenants: Sequence[UUID] | None) -> dict[UUID, dict[Attention, int]]:
     """What is in a state it should not stay in, by tenant and code."""
     mended = _proven_since()
     stored = exists().where(
@@ -354,7 +386,7 @@ def _counted(session: Session, tenant: UUID | None) -> dict[UUID, dict[Attention
         (Attention.NOT_HEALED, Healing, and_(Healing.state.in_(UNHEALED), _last(Healing))),
     ]
     rows = session.execute(
-        union_all(*(_count(code, kind, wrong, tenant) for code, kind, wrong in kinds))
+        union_all(*(_count(code, kind, wrong, tenants) for code, kind, wrong in kinds))
     )
     found: dict[UUID, dict[Attention, int]] = {}
     for code, tenant_id, count in rows:  # pyright: ignore
@@ -392,16 +424,16 @@ def _last(kind: Any) -> Any:
     ) & kind.repository_id.in_(select(Repository.id).where(Repository.counts()))
 
 
-def _count(code: Attention, kind: Any, wrong: Any, tenant: UUID | None) -> Select[Any]:
+def _count(code: Attention, kind: Any, wrong: Any, tenants: Sequence[UUID] | None) -> Select[Any]:
     """How many rows of a kind are wrong, by tenant; a copied or proven thing once."""
     what = func.count(kind.copy_id.distinct()) if kind is Proof else func.count()
     wanted = select(literal(code.value), kind.tenant_id, what).where(wrong)
-    if tenant is not None:
-        wanted = wanted.where(kind.tenant_id == tenant)
+    if tenants is not None:
+        wanted = wanted.where(among(kind.tenant_id, tenants))
     return wanted.group_by(kind.tenant_id)  # pyright: ignore
 
 
-def _working(session: Session, tenant: UUID | None) -> dict[UUID, list[Working]]:
+def _working(session: Session, tenants: Sequence[UUID] | None) -> dict[UUID, list[Working]]:
     """What goes on, by tenant; the oldest first."""
     wanted: list[tuple[str, Any, Any]] = [
         ("backup", BackupRun, [RunState.QUEUED, RunState.MAKING]),
@@ -415,8 +447,8 @@ def _working(session: Session, tenant: UUID | None) -> dict[UUID, list[Working]]
     found: dict[UUID, list[Working]] = {}
     for what, kind, states in wanted:
         query = select(kind).where(kind.state.in_(states)).order_by(kind.id)
-        if tenant is not None:
-            query = query.where(kind.tenant_id == tenant)
+        if tenants is not None:
+            query = query.where(among(kind.tenant_id, tenants))
         for row in session.execute(query).scalars():
             found.setdefault(row.tenant_id, []).append(_work(what, row))
     return found

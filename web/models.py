@@ -6,16 +6,19 @@ import backup.record_rows
 import restore.delivery.models
 import restore.models
 import strongroom.audit.entries
+import strongroom.beats
 import strongroom.buried
 import strongroom.control_dumps
 import strongroom.escrow
 import strongroom.lifecycle
+import strongroom.looks
 import strongroom.people.models
 import strongroom.regions
 import strongroom.secrets_at_rest
 import tenants.models
+import web.standings
 from strongroom.db import Base
 
 METADATA = Base.metadata
 
-__all__ = ["METADATA", "backup", "restore", "strongroom", "tenants"]
+__all__ = ["METADATA", "backup", "restore", "strongroom", "tenants", "web"]

@@ -21,13 +21,14 @@ from backup.policy import EffectivePolicy
 from backup.states import CopyState, Outcome
 from restore.models import Drill
 from restore.states import DrillState
-from strongroom.audit import inspecting
 from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.regions import Region
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from web import health, upkeep
+from web import footing, health
+from web.footing import Fault
+from web.pages import fault_words
 
 
 def points(platform: Runtime, tenant: Tenant, *, everything: bool = False) -> list[dict[str, Any]]:
@@ -137,13 +138,24 @@ def status(platform: Runtime) -> dict[str, Any]:
         counts = health.count_points(session, [each.id for each in everybody])
     found = [_standing(each, counts.get(each.id, health.Counts())) for each in everybody]
     attention = [each for each in found if each["attention"]]
-    own = list(upkeep.standing(platform).attention)
-    own += inspecting.standing(platform).attention(platform.now())
+    own = footing.attention(platform)
     return {
         "ok": not attention and not own,
         "tenants": found,
         "attention": len(attention),
-        "platform": own,  # codes of what is wrong with its own second way to the backups
+        "platform": [_fault(each) for each in own],  # what is wrong with it, worst first
+    }
+
+
+def _fault(found: Fault) -> dict[str, Any]:
+    means, todo, command = fault_words.plain(found)
+    return {
+        "code": str(found),
+        "since": found.since,
+        "failure": found.failure,
+        "means": means,
+        "todo": todo,
+        "command": command,
     }
 
 

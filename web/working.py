@@ -9,26 +9,29 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 
 from restore.delivery import making
-from strongroom import control_restores, program, runtime
+from strongroom import beats, control_restores, program, runtime
 from strongroom.audit import entries
 from strongroom.audit.leaves import Channel
 from strongroom.audit.sequencing import Sequencer
-from strongroom.db import Role
+from strongroom.beats import Beating, Part
+from strongroom.db import Database, Role
 from strongroom.dispatch import Dispatcher
 from strongroom.errors import StrongroomError
+from strongroom.looks import Lookout
 from strongroom.settings import Settings
 from strongroom.worker import Queue
 from web import logs, parts
@@ -85,11 +88,17 @@ def dispatch(settings: Settings) -> None:
         planners=parts.PLANNERS,
         started=made.now(),
     )
+    # Between the rounds: one that hangs gives no sign of life.
+    beating = Beating(
+        made.database, Role.DISPATCHER, Part.DISPATCHER, lambda: {"failing": sorted(going.failing)}
+    )
     log.info("the dispatcher runs", process=os.getpid())
     while not stop.is_set():
         began = time.monotonic()
         going.round(made.now())
+        beating.go_on()
         stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
+    beating.end()
 
 
 def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> int:
@@ -103,6 +112,13 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
     made = parts.make_runtime(settings)
     control_restores.require_finished(made.database.engine(Role.WORKER))
     made.database.close()  # the processes of the pool have connections of their own
+    beating = _beats_of_worker(settings, queues)
+
+    def ready(sender: Any, **_: Any) -> None:  # by the loop that hands out work, and forks
+        sender.timer.call_repeatedly(beats.SECONDS, beating.go_on)
+        beating.go_on()
+
+    worker_ready.connect(ready, weak=False)
     if Queue.RESTORE in queues:
         making.sweep(made)  # what the last one here left opened when it was killed
     worker = made.app.Worker(
@@ -117,28 +133,55 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
         quiet=True,
         hostname=f"{queues[0].value}-{os.getpid()}@{socket.gethostname()}",
     )
-    worker.start()
+    try:
+        worker.start()
+    finally:
+        beating.end()
     return int(worker.exitcode or 0)
+
+
+def _beats_of_worker(settings: Settings, queues: Sequence[Queue]) -> Beating:
+    """Of the process that hands out work; a process of the pool is forked from it at any time, so
+    no connection stays open between two beats."""
+    part = Part.RESTORES if Queue.RESTORE in queues else Part.WORKER
+
+    def facts() -> dict[str, int]:
+        return {"free_bytes": shutil.disk_usage(settings.work).free}
+
+    return Beating(Database(settings.databases, keep=False), Role.WORKER, part, facts)
 
 
 def keep_up(settings: Settings) -> None:
     """Dumps of the control database, escrow wraps and records, until SIGTERM."""
     from web import upkeep
+    from web.picture import Photographer
 
     stop = _stop_event()
     made = parts.make_runtime(settings)
     control_restores.require_finished(made.database.engine(Role.WORKER))
     going = upkeep.Upkeep(made)
-    # Beside the rounds: a dump takes its time, and what is done waits for its place in the log.
-    recording = threading.Thread(
-        target=Sequencer(made).run, args=(stop,), name="sequencer", daemon=True
-    )
-    recording.start()
+    # Beside the rounds, for a dump takes its time. A round of theirs that is cut short is made good
+    # by the next process.
+    beside = [
+        _thread("sequencer", Sequencer(made).run, stop),
+        _thread("lookout", Lookout(made).run, stop),
+        _thread("picture", Photographer(made).run, stop),
+        Beating(made.database, Role.OPERATOR, Part.UPKEEP, dict).start(stop),
+    ]
     log.info("the upkeep runs", process=os.getpid())
     while not stop.is_set():
         going.round()
         stop.wait(upkeep.ROUND_SECONDS)
-    recording.join(timeout=5)  # a round that is cut short is made good by the next process
+    for thread in beside:
+        thread.join(timeout=5)
+
+
+def _thread(
+    name: str, run: Callable[[threading.Event], None], stop: threading.Event
+) -> threading.Thread:
+    thread = threading.Thread(target=run, args=(stop,), name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _stop_event() -> threading.Event:

@@ -6,12 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests import catalogues
-from tests.bench import browse, daily, drill, healing, large, memory, record, scrub, throughput
+from tests import catalogues, crowds
+from tests.bench import (
+    browse,
+    console,
+    daily,
+    drill,
+    healing,
+    large,
+    memory,
+    record,
+    scrub,
+    throughput,
+)
 from tests.bench.pairs import Compared, Spread, machine
 from tests.bench.stand import GIB, Stand
 
 MB = 1000 * 1000
+BOOKKEEPING = 5.0  # seconds of CPU a minute
 SCRUB_WALL, SCRUB_CPU = 1 / 1.5, 0.5  # of what `restic check --read-data` takes
 
 
@@ -29,6 +41,8 @@ class Extent:
     catalogue: catalogues.Extent
     asked: int  # times that each question of the restore page is
     recorded: int  # acts on record
+    crowd: crowds.Extent  # behind the operators' pages
+    pages: int  # times that each of them is asked for
 
 
 WHOLE = Extent(
@@ -42,6 +56,8 @@ WHOLE = Extent(
     catalogue=catalogues.Extent(1_000_000, 100_000, 400, 100, 250, 100),
     asked=100,
     recorded=20_000,
+    crowd=crowds.Extent(10_000, 90),
+    pages=40,
 )
 QUICK = Extent(
     rounds=3,
@@ -54,6 +70,8 @@ QUICK = Extent(
     catalogue=catalogues.Extent(100_000, 20_000, 60, 50, 50, 20),
     asked=20,
     recorded=5_000,
+    crowd=crowds.Extent(1_000, 90),
+    pages=10,
 )
 
 
@@ -279,6 +297,33 @@ def of_record(stand: Stand, extent: Extent) -> Bar:
     )
 
 
+def of_console(stand: Stand, extent: Extent) -> Bar:
+    seen = console.measure(stand, extent=extent.crowd, rounds=extent.pages)
+    late = {page: browse.percentile(each, 0.95) for page, each in seen.taken.items()}
+    return Bar(
+        "console",
+        f"The console over {seen.extent.tenants:,} tenants and {seen.extent.days} days: seconds at "
+        "the 95th percentile, of the slowest page",
+        max(late.values()),
+        0.2,
+        {page: Spread.of(each) for page, each in seen.taken.items()},
+        notes={
+            "asked_each": extent.pages,
+            "milliseconds_at_the_95th_percentile": {
+                page: round(1000 * each, 1) for page, each in late.items()
+            },
+            "CPU_seconds_a_minute_of_bookkeeping": round(seen.bookkeeping, 2),
+            "bookkeeping_within_5": seen.bookkeeping <= BOOKKEEPING,
+            "CPU_seconds_of_a_picture": round(seen.picture, 2),
+            "seconds_from_one_picture_to_the_next": round(seen.every, 1),
+            "CPU_seconds_of_a_minute_of_the_dispatcher": round(seen.minute, 2),
+            "seconds_of_making_it": seen.seconds,
+            "rows": seen.rows,
+            "MB_with_indexes": seen.megabytes,
+        },
+    )
+
+
 ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "daily": of_daily,
     "memory": of_memory,
@@ -289,6 +334,7 @@ ALL: Mapping[str, Callable[[Stand, Extent], Bar]] = {
     "scrub": of_scrub,
     "browse": of_browse,
     "record": of_record,
+    "console": of_console,
 }
 
 

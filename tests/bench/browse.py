@@ -1,7 +1,6 @@
 """Bar: what the tenant's restore page asks, on 400 points with a million paths.
 
-In a database of its own, so that no dispatcher takes the points for real ones. The catalogue is made
-set-based with indexes taken away meanwhile; the index of names by the code that writes it in
+The catalogue is made set-based with indexes taken away meanwhile; the index of names by the code that writes it in
 production. Each question runs in a transaction of its own, as the role of the pages, bound to the
 tenant; questions take turns, so that whatever the machine is busy with meets all alike.
 """
@@ -13,14 +12,12 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from backup import names
@@ -29,18 +26,15 @@ from restore.browsing import calendar, differences, folders, history, searching
 from restore.browsing.differences import Change
 from restore.browsing.folders import Sort, View
 from restore.browsing.searching import Query
-from strongroom import schema
-from strongroom.db import Database, Role
+from strongroom.db import Role
 from strongroom.ids import new_id
 from strongroom.runtime import Runtime
-from strongroom.stack.postgres import make_database
 from tenants import onboarding
 from tenants.onboarding import NewTenant
 from tests import catalogues
+from tests.bench.apart import Apart, apart
 from tests.bench.stand import BENCH, Stand
 from web import serve
-from web.models import METADATA
-from web.stack import register
 
 DATABASE = "bench_browse"
 TABLES = ("catalogue_paths", "catalogue_versions")
@@ -84,13 +78,9 @@ def percentile(values: list[float], part: float) -> float:
 
 
 def measure(stand: Stand, *, extent: catalogues.Extent, rounds: int) -> tuple[Stored, Answered]:
-    stored = store(stand, extent)
-    try:
+    with apart(stand, DATABASE) as base:
+        stored = store(base, extent)
         return stored, ask(stored, rounds=rounds)
-    finally:
-        stored.platform.database.close()
-        with _superuser(stand) as line:
-            line.execute(f"drop database {DATABASE} with (force)".encode())
 
 
 def ask(stored: Stored, *, rounds: int) -> Answered:
@@ -197,9 +187,9 @@ def _page_of_mail(stored: Stored) -> str | None:
     return after
 
 
-def store(stand: Stand, extent: catalogues.Extent) -> Stored:
-    """A database with one tenant that has it all."""
-    platform = _platform(stand)
+def store(base: Apart, extent: catalogues.Extent) -> Stored:
+    """One tenant that has it all."""
+    platform = base.platform
     new = NewTenant("browse", "browse", "starter", "Asia/Dubai", "AE", "en")
     tenant = onboarding.add(platform, new, by=BENCH).id
     source, now = new_id(), platform.now()
@@ -209,83 +199,12 @@ def store(stand: Stand, extent: catalogues.Extent) -> Stored:
         session.add(row)
         session.flush()
         catalogues.history(session, tenant, source, extent, now - timedelta(hours=1))
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "paths and versions"):
-        _fill(stand, tenant, source, extent)
+    with base.timed("paths and versions"), base.filling(TABLES) as session:
+        catalogues.contents(session, tenant, source, extent)
     with (
-        _timed(seconds, "index of names"),
+        base.timed("index of names"),
         platform.database.session(Role.WORKER, tenant=tenant) as session,
     ):
         names.note(session, source, after=-1)
-    rows, sizes = _settled(stand)
-    return Stored(platform, tenant, source, extent, seconds, rows, sizes)
-
-
-class _timed:
-    def __init__(self, into: dict[str, float], name: str) -> None:
-        self._into, self._name = into, name
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._into[self._name] = round(time.monotonic() - self._began, 1)
-
-
-def _platform(stand: Stand) -> Runtime:
-    known = stand.platform.settings
-    with _superuser(stand) as line:
-        make_database(line, DATABASE, owner=Role.MIGRATOR, users=Role)
-    urls = {
-        role: make_url(url).set(database=DATABASE).render_as_string(hide_password=False)
-        for role, url in known.databases.items()
-    }
-    schema.upgrade(urls[Role.MIGRATOR], METADATA)
-    register(replace(known, databases=urls), stand.running.stack)
-    return replace(stand.platform, database=Database(urls))
-
-
-def _superuser(stand: Stand, database: str = "postgres") -> psycopg.Connection[tuple[object, ...]]:
-    cluster = stand.running.stack.postgres.cluster
-    assert cluster is not None
-    return cluster.connect(database)
-
-
-def _fill(stand: Stand, tenant: UUID, source: UUID, extent: catalogues.Extent) -> None:
-    """As superuser: no checks of keys row by row, and indexes are built when all is there."""
-    engine = create_engine("postgresql+psycopg://", creator=lambda: _superuser(stand, DATABASE))
-    with engine.connect() as line, Session(line) as session:
-        session.execute(text("set session_replication_role = replica"))
-        session.execute(text("set maintenance_work_mem = '512MB'"))
-        made = session.execute(
-            text(
-                "select indexrelid::regclass::text as name, pg_get_indexdef(indexrelid) as made "
-                "from pg_index left join pg_constraint c on c.conindid = indexrelid "
-                "where indrelid = any(cast(:tables as regclass[])) and c.oid is null"
-            ),
-            {"tables": list(TABLES)},
-        ).all()
-        for row in made:
-            session.execute(text(f"drop index {row.name}"))
-        catalogues.contents(session, tenant, source, extent)
-        for row in made:
-            session.execute(text(row.made))
-        session.commit()
-    engine.dispose()
-
-
-def _settled(stand: Stand) -> tuple[dict[str, int], dict[str, float]]:
-    rows, sizes = {}, {}
-    with _superuser(stand, DATABASE) as line:
-        line.execute(b"vacuum analyze")
-        for table in (*TABLES, "catalogue_grams"):
-            (count,) = _one(line, f"select count(*) from {table}")
-            (size,) = _one(line, f"select pg_total_relation_size('{table}')")
-            rows[table], sizes[table] = int(count), round(int(size) / 1e6, 1)
-    return rows, sizes
-
-
-def _one(line: psycopg.Connection[tuple[object, ...]], query: str) -> tuple[int, ...]:
-    row = line.execute(query.encode()).fetchone()
-    assert row is not None
-    return tuple(int(str(each)) for each in row)
+    rows, sizes = base.settled((*TABLES, "catalogue_grams"))
+    return Stored(platform, tenant, source, extent, base.seconds, rows, sizes)

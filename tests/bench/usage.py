@@ -53,6 +53,15 @@ def cpu(roots: dict[str, int]) -> dict[str, float]:
     }
 
 
+def backends(database: str) -> float:
+    """Seconds of CPU of PostgreSQL's processes that serve a database, as their titles say."""
+    return sum(
+        each.seconds
+        for each in processes().values()
+        if each.argv[0].startswith("postgres: ") and f" {database} " in each.argv[0]
+    )
+
+
 def memory(pid: int, what: str = PEAK) -> int:
     """Bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

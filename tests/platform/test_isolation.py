@@ -36,14 +36,18 @@ PERSONAL = {
 }
 OF_ALL = PERSONAL | {
     "alembic_version",
+    "beats",
     "control_dumps",
     "escrow_keys",
+    "looks",
+    "pictures",
     "plan_versions",
     "record_checkpoints",
     "record_keys",
     "record_leaves",
     "record_pending",
     "regions",
+    "standings",
     "tenants",
     "tombstones",
 }

@@ -182,6 +182,8 @@ def test_the_whole_job_by_commands(desk: Desk, folder: Path, tmp_path: Path) -> 
     assert {e["path"] for e in desk.json("find", "acme", "*/0.txt")} == {"/letters/0.txt"}
     assert [r["state"] for r in desk.json("restores", "list", "acme")] == ["done", "done"]
     assert not any(p["goes"] for p in desk.json("retention", "preview", "acme"))
+    assert "There is no sign of the dispatcher." in desk("status").out
+    cast.alive(desk.runtime)
     assert desk("status").code == 0
 
 

@@ -18,7 +18,7 @@ from strongroom.db import Database, Role
 from strongroom.people.rules import StaffRole
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from tests.cast import FakeClock, add_folder, back_up, queue
+from tests.cast import FakeClock, add_folder, alive, back_up, queue
 from tests.people.cast import People, signed_in
 from web.app import create_app
 
@@ -61,6 +61,7 @@ def test_a_backed_up_tenant_is_protected(
 ) -> None:
     add_folder(runtime, acme, tmp_path / "acme")
     back_up(runtime, acme)
+    alive(runtime)
 
     assert "The one tenant is protected." in browser.get("/tenants").text
 

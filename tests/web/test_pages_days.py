@@ -16,12 +16,15 @@ from strongroom.db import Role
 from strongroom.people.rules import StaffRole
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
+from tests.backup.vaults import A, B
 from tests.cast import FakeClock, add_folder, back_up, carry_out, queue, run_of
 from tests.people.cast import People, signed_in
 from tests.web.test_pages import LATIN_WORD, visible
 from web import days
 from web.days import Cell, Strip
+from web.pages import heatmap
 from web.pages.months import Mark
+from web.picture import SPAN
 
 
 @pytest.fixture
@@ -223,3 +226,55 @@ def test_a_state_of_a_run_has_a_cell(runtime: Runtime, sourced: Tenant) -> None:
 
     assert seen[RunState.QUEUED] is seen[RunState.MAKING] is Cell.RUNNING
     assert seen[RunState.QUARANTINED] is seen[RunState.FAILED] is Cell.FAILED
+
+
+# Groups
+
+C, F, O = (days.LETTERS[each] for each in (Cell.COMPLETE, Cell.FAILED, Cell.OVERDUE))
+
+
+def test_a_groups_day_is_called_by_its_worst_and_says_how_many_are_short() -> None:
+    before = days.LETTERS[Cell.BEFORE] * (SPAN - 3)
+    strips = f"{before}{C}{C}{O}" + f"{before}{C}{F}{F}" + f"{before}{C}{C}{C}"
+
+    first, second, third = heatmap.by_days(strips, 3)
+
+    assert (first.cell, first.short) == (Cell.COMPLETE, 0)
+    assert (second.cell, second.short) == (Cell.FAILED, 1)
+    assert (third.cell, third.short) == (Cell.OVERDUE, 2)
+    assert next(heatmap.by_days(strips, 4)).cell is Cell.NOT_DUE
+
+
+def test_every_letter_is_a_cell_of_its_own() -> None:
+    assert set(days.CELLS.values()) == set(Cell)
+    assert len(days.CELLS) == len(Cell)
+    short = {Cell.OVERDUE, Cell.FAILED, Cell.MISSED, Cell.PARTIAL}
+    assert set(heatmap.WORST) - short == {Cell.RUNNING, Cell.COMPLETE}
+    assert set(heatmap.WORST[:4]) == short
+
+
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("plan", ["Starter"]),
+        ("region", [A, B]),
+        ("cause", ["overdue", "nothing to back up"]),
+        ("nonsense", ["Acme Trading"]),
+    ],
+)
+def test_tenants_are_put_together(
+    by: str,
+    groups: list[str],
+    runtime: Runtime,
+    sourced: Tenant,
+    bolt: Tenant,
+    clock: FakeClock,
+) -> None:
+    clock.forward(days=3)
+    browser = signed_in(runtime, People(runtime).staff(StaffRole.OPERATOR)).client
+
+    page = browser.get(f"/days?by={by}").text
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>', page, re.DOTALL)
+
+    assert all(any(group in row for row in rows) for group in groups)
+    assert ("2 tenants" in page) == (by != "nonsense")

@@ -39,14 +39,12 @@ def status(home: Path | None, as_json: bool) -> None:
     if found["ok"]:
         screen.say(_all_well(len(found["tenants"])))
         return
-    for code in found["platform"]:
-        screen.say(f"The platform itself: {code}. See `strongroom {_who_says(code)}`.")
-    screen.say(f"{found['attention']} of {len(found['tenants'])} tenants need attention.")
+    for each in found["platform"]:
+        see = f" See `{each['command']}`." if each["command"] else ""
+        screen.say(f"{each['means']} {each['todo']}{see}")
+    if found["attention"]:
+        screen.say(f"{found['attention']} of {len(found['tenants'])} tenants need attention.")
     click.get_current_context().exit(Incomplete.exit_code)
-
-
-def _who_says(code: str) -> str:
-    return "audit verify" if code.startswith("record-") else "escrow status"
 
 
 def _all_well(count: int) -> str:

@@ -120,7 +120,7 @@ def read(runtime: Runtime, slug: str) -> Detail | None:
     if tenant is None:
         return None
     with runtime.database.session(Role.OPERATOR, tenant=tenant.id) as session:
-        (standing,) = health.read(session, now=now, tenant=tenant.id)
+        (standing,) = health.read(session, now=now, tenants=[tenant.id])
         work = _work(session, tenant.id)
         return Detail(
             tenant=tenant,

@@ -12,7 +12,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from web.health import Attention, Trouble
-from web.pages import restore_words
+from web.pages import fault_words, restore_words
 from web.pages.findings import FINDINGS
 from web.pages.formats import ltr
 from web.pages.language import N_, gettext, ngettext
@@ -293,7 +293,13 @@ ENTRIES: Mapping[str, str] = {  # what lies in a folder; others are shown by res
     "socket": N_("socket"),
     "irregular": N_("of an odd kind"),
 }
+GROUPS: Mapping[str, str] = {  # by what tenants are put together
+    "plan": N_("By plan"),
+    "region": N_("By region"),
+    "cause": N_("By cause"),
+}
 TABLES: Mapping[str, Mapping[str, str]] = {
+    "group": GROUPS,
     "day": DAYS,
     "entry": ENTRIES,
     "role": ROLES,
@@ -316,6 +322,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 
 def register(app: Flask) -> None:
     app.jinja_env.globals.update(said=said, trouble=trouble, remedy=remedy, finding=finding)
+    app.jinja_env.globals["fault"] = fault_words.fault
     app.jinja_env.globals["restore_remedy"] = lambda code: restore_words.remedy(code, gettext)
     app.jinja_env.globals["restore_mark"] = restore_words.MARKS.get
 

@@ -1,0 +1,167 @@
+"""What the platform itself stands on, and what is wrong with it: silence counts as wrong.
+
+    beats, looks, rows that wait ─▶ read ─▶ faults (pure), worst first
+
+Beside it stand the dumps of the control database and the record, each with its own codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import exists, func, literal, select, union_all
+from sqlalchemy.orm import Session
+
+from strongroom import beats
+from strongroom.audit import inspecting
+from strongroom.beats import SILENT, Part, Sign
+from strongroom.db import Role
+from strongroom.dispatch import CLOCKS_APART
+from strongroom.lifecycle import database_now
+from strongroom.looks import KEYS, Look
+from strongroom.runtime import Runtime
+from web import parts, upkeep
+
+STUCK = timedelta(minutes=15)  # something waits for so long, and nothing of its kind is at work
+LEAST_FREE = 2 << 30  # bytes below the workers' folder
+UNSEEN = timedelta(minutes=3)  # nobody has looked at a region or the key store for so long
+
+
+class FaultCode(StrEnum):
+    """What is wrong with the platform; the worst first. The comment names what is said besides."""
+
+    PART_SILENT = "part-silent"  # what: the part; since: its last sign, None for never
+    KEYS_AWAY = "keys-away"  # since, failure
+    REGION_AWAY = "region-away"  # what: the region; since, failure
+    CLOCKS_APART = "clocks-apart"  # count: seconds
+    DISK_LOW = "disk-low"  # what: the part; count: bytes that are free
+    QUEUE_STUCK = "queue-stuck"  # what: the table; since: the oldest is due; count
+    ROUND_FAILS = "round-fails"  # what: a part of the dispatcher's round
+    UNSEEN = "unseen"  # what: the region or the keys; since: last looked at
+    CONTROL_DUMP_LATE = "control-dump-late"
+    ESCROW_INCOMPLETE = "escrow-incomplete"
+    RECORD = "record"  # what: why it is not signed
+
+    @property
+    def severe(self) -> bool:
+        """Backups or restores do not happen, or will not soon."""
+        return RANK[self] <= RANK[FaultCode.QUEUE_STUCK]
+
+
+RANK = {code: place for place, code in enumerate(FaultCode)}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with the platform."""
+
+    code: FaultCode
+    what: str = ""
+    since: datetime | None = None
+    count: int | None = None
+    failure: Mapping[str, Any] | None = None  # code, message
+
+    def __str__(self) -> str:
+        if self.code is FaultCode.RECORD:
+            return self.what
+        return f"{self.code}: {self.what}" if self.what else str(self.code)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What is due of one kind of work."""
+
+    count: int
+    oldest: datetime | None  # when it fell due
+    busy: bool  # something of the kind is at work
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known at one moment."""
+
+    now: datetime  # on the database's clock
+    host: datetime
+    signs: Mapping[Part, Sign]
+    looks: Sequence[Look]
+    queues: Mapping[str, Waiting]  # by table
+
+
+def read(session: Session, runtime: Runtime) -> Sequence[Fault]:
+    """Everything that is wrong, worst first."""
+    seen = Seen(
+        now=database_now(session),
+        host=datetime.now(UTC),
+        signs=beats.read(session),
+        looks=session.execute(select(Look)).scalars().all(),
+        queues=queues(session, runtime.now()),
+    )
+    record = inspecting.standing(runtime).attention(runtime.now())
+    found = [
+        *faults(seen, business=runtime.now()),
+        *(Fault(FaultCode(code)) for code in upkeep.standing(runtime).attention),
+        *(Fault(FaultCode.RECORD, what=code) for code in record),
+    ]
+    return sorted(found, key=lambda each: RANK[each.code])
+
+
+def faults(seen: Seen, *, business: datetime) -> Iterator[Fault]:
+    """What is wrong by what was seen. Pure; `business` is the clock that due moments are on."""
+    yield from _silent(seen)
+    yield from _bad(seen)
+    apart = abs(seen.now - seen.host)
+    if apart > CLOCKS_APART:
+        yield Fault(FaultCode.CLOCKS_APART, count=round(apart.total_seconds()))
+    for part, sign in seen.signs.items():
+        if sign.least_free is not None and sign.least_free < LEAST_FREE:
+            yield Fault(FaultCode.DISK_LOW, what=part, count=sign.least_free)
+        for name in sign.failing:
+            yield Fault(FaultCode.ROUND_FAILS, what=name, since=sign.at)
+    for name, queue in seen.queues.items():
+        if queue.oldest is not None and business - queue.oldest > STUCK and not queue.busy:
+            yield Fault(FaultCode.QUEUE_STUCK, what=name, since=queue.oldest, count=queue.count)
+
+
+def _silent(seen: Seen) -> Iterator[Fault]:
+    for part in Part:
+        sign = seen.signs.get(part)
+        if sign is None or seen.now - sign.at > SILENT:
+            yield Fault(FaultCode.PART_SILENT, what=part, since=None if sign is None else sign.at)
+
+
+def _bad(seen: Seen) -> Iterator[Fault]:
+    for look in seen.looks:
+        code = FaultCode.KEYS_AWAY if look.what == KEYS else FaultCode.REGION_AWAY
+        name = look.what.removeprefix("region ")
+        if look.bad_since is not None:
+            yield Fault(code, what=name, since=look.bad_since, failure=look.failure)
+        elif seen.now - look.at > UNSEEN:
+            yield Fault(FaultCode.UNSEEN, what=name, since=look.at)
+
+
+def queues(session: Session, now: datetime) -> Mapping[str, Waiting]:
+    """What is due and not yet taken up, by table; in one question."""
+    asked = []
+    for due in parts.DUES:
+        kind = due.kind
+        busy = exists().where(kind.state == kind.BUSY) if due.leased else literal(False)
+        asked.append(
+            select(
+                literal(kind.__tablename__).label("name"),
+                func.count().label("waiting"),
+                func.min(kind.due_at).label("oldest"),
+                busy.label("busy"),
+            ).where(kind.state.in_(due.waiting), kind.due_at <= now)
+        )
+    rows = session.execute(union_all(*asked))
+    return {row.name: Waiting(row.waiting, row.oldest, row.busy) for row in rows}
+
+
+def attention(runtime: Runtime) -> Sequence[Fault]:
+    """`read`, for commands."""
+    with runtime.database.session(Role.OPERATOR) as session:
+        return read(session, runtime)
