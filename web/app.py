@@ -24,6 +24,7 @@ from web.pages import (
     account,
     console,
     enrolling,
+    failures,
     files,
     formats,
     heatmap,
@@ -79,6 +80,7 @@ def create_app(runtime: Runtime) -> Flask:
     for blueprint in (
         console.make(runtime),
         heatmap.make(runtime),
+        failures.make(runtime),
         signing.make(runtime, site),
         enrolling.make(runtime, site),
         account.make_home(runtime),

@@ -21,6 +21,7 @@ from web.commands import (
     backups,
     drills,
     escrow,
+    failures,
     findings,
     health,
     keys,
@@ -39,7 +40,7 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people, audit),
+    *(drills, failures, findings, restores, keys, kit, undelete, escrow, recover, people, audit),
 )
 
 

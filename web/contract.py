@@ -118,6 +118,8 @@ ANSWERS: Mapping[str, Answer] = {
         ("keys", "control_dumps", "attention"),
         codes={3: "no escrow key, a password without a wrap, or a dump that is late"},
     ),
+    "failure again": Answer(("code", "tenants")),
+    "failure list": many("cause", "code", "tenants", "some", "as_of", codes={3: "some failed"}),
     "find": many("source", "path", "kind", "size", "since", "until"),
     "finding accept": Answer(FINDING),
     "finding list": many(*FINDING, codes={3: "some are open"}),

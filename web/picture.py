@@ -33,7 +33,7 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
 from backup.models import Repository
@@ -49,6 +49,7 @@ from web.standings import Standing
 FEW = 100  # tenants; as many as one page shows
 SPAN = 90  # days
 RECENT = 4  # days of which something new may be said at any time
+SHOWN = 5  # tenants that are named for a failure
 ROUNDS = 60  # each tenant's whole span is read again once an hour: a slice a minute
 OLD = timedelta(minutes=5)
 REST = 20.0  # times what taking it took: a twentieth of one processor
@@ -78,6 +79,15 @@ class Totals:
     severe: bool  # of some it is more than a nuisance
     waiting: int  # without any complete point, and nothing wrong with that yet
     working: int  # things under way
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Tenants whose last backup failed for one reason, or for which some of it did."""
+
+    tenants: int
+    slugs: Sequence[str]  # a few of them
+    ids: Sequence[UUID]
 
 
 class Picture:
@@ -151,6 +161,27 @@ class Picture:
             ).group_by(key)
         )
         return {row.key: (row.tenants, row.cells) for row in rows}
+
+    def failing(self, code: str | None = None) -> Mapping[str, Failing]:
+        """By failure code, or of one."""
+        c = self._from.c
+        trouble = func.jsonb_array_elements(c.body["troubles"]).table_valued(
+            column("value", JSONB()), name="trouble"
+        )
+        found = trouble.c.value["failure"]["code"].astext
+        wanted = (
+            select(
+                found.label("code"),
+                func.count().label("tenants"),
+                func.array_agg(aggregate_order_by(c.slug, c.slug)).label("slugs"),
+                func.array_agg(c.tenant).label("ids"),
+            )
+            .select_from(self._from.join(trouble, true()))
+            .where(found.is_not(None) if code is None else found == code)
+            .group_by(found)
+        )
+        rows = self._session.execute(wanted)
+        return {row.code: Failing(row.tenants, row.slugs[:SHOWN], row.ids) for row in rows}
 
     def _chosen(self, chosen: Chosen, *columns: Any) -> Select[Any]:
         c = self._from.c

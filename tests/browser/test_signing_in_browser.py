@@ -51,7 +51,7 @@ def test_an_owner_signs_in_with_password_and_code(
 
 PAGES = {
     "acme-owner": ("/", "/t/acme/", "/t/acme/access", "/account/", "/account/app"),
-    "operator": ("/", "/tenants/acme", "/days", "/support/", "/account/", "/nowhere"),
+    "operator": ("/", "/tenants/acme", "/days", "/failures", "/support/", "/account/", "/nowhere"),
 }
 
 

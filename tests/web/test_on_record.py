@@ -48,6 +48,8 @@ ON_RECORD = {
     "escrow create": "escrow-keys.made",
     "escrow drill": "escrow-keys.drilled",
     "escrow status": LOOKS,
+    "failure again": "backup-runs.queued",
+    "failure list": LOOKS,
     "find": "contents.searched",
     "finding accept": "findings.accepted",
     "finding list": LOOKS,
