@@ -28,6 +28,7 @@ from web.pages import (
     formats,
     language,
     probes,
+    promises,
     signing,
     support,
     tenant,
@@ -77,6 +78,7 @@ def create_app(runtime: Runtime) -> Flask:
     app.register_blueprint(probes.make(runtime))
     for blueprint in (
         console.make(runtime),
+        promises.make(runtime),
         signing.make(runtime, site),
         enrolling.make(runtime, site),
         account.make_home(runtime),

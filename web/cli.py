@@ -28,6 +28,7 @@ from web.commands import (
     operate,
     people,
     plans,
+    promises,
     recover,
     regions,
     restores,
@@ -39,7 +40,7 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people, audit),
+    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people, audit, promises),
 )
 
 

@@ -14,6 +14,7 @@ import strongroom.people.models
 import strongroom.regions
 import strongroom.secrets_at_rest
 import tenants.models
+import tenants.promise_rows
 from strongroom.db import Base
 
 METADATA = Base.metadata

@@ -12,7 +12,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from web.health import Attention, Trouble
-from web.pages import restore_words
+from web.pages import promise_words, restore_words
 from web.pages.findings import FINDINGS
 from web.pages.formats import ltr
 from web.pages.language import N_, gettext, ngettext
@@ -311,6 +311,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "kind": KINDS,
     "mark": MARKS,
     **restore_words.TABLES,
+    **promise_words.TABLES,
 }
 
 
