@@ -56,6 +56,7 @@ class Source(OfTenant, Base):
     name: Mapped[str]
     options: Mapped[dict[str, Any]]
     ceiling_days: Mapped[int | None]  # data of this source may never be older, whatever the plan
+    transit: Mapped[bool] = mapped_column(default=False, server_default="false")  # to be sent on
     added_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
 
@@ -347,8 +348,7 @@ class Finding(OfTenant, Base):
 
     __tablename__ = "findings"
     __constraints__ = (
-        refers("repository_id", "repositories"),
-        refers("point_id", "backup_runs"),
+        *(refers("repository_id", "repositories"), refers("point_id", "backup_runs")),
         refers("source_id", "sources"),
         Index(
             "uq_findings_open",

@@ -127,6 +127,7 @@ class EffectivePolicy:
     placement: Placement = field(default_factory=Placement)
     lock_days: int | None = None  # stored objects cannot be removed for so long; None: no locks
     approve_restore_bytes: int | None = None  # in place, more than so much needs a second person
+    own_schedule: bool = False  # the tenant may choose its own times
 
     def __post_init__(self) -> None:
         _wall_clock("daily_at", self.daily_at)
@@ -143,6 +144,7 @@ class EffectivePolicy:
             _whole("lock_days", self.lock_days, 1, MOST_LOCK_DAYS)
         if self.approve_restore_bytes is not None:
             _whole("approve_restore_bytes", self.approve_restore_bytes, 0, MOST_BYTES)
+        _typed("own_schedule", self.own_schedule, bool)
         for source, days in self.source_max_age_days.items():
             _whole(f"source_max_age_days.{source}", days, 1, MOST_DAYS)
 
@@ -163,15 +165,17 @@ class EffectivePolicy:
         return values
 
 
-OPTIONAL = frozenset({"source_max_age_days", "placement", "lock_days", "approve_restore_bytes"})
+OPTIONAL = frozenset(
+    {"source_max_age_days", "placement", "lock_days", "approve_restore_bytes", "own_schedule"}
+)
 
 
 def from_json(data: object) -> EffectivePolicy:
     """Strict: a missing, unknown or mistyped field raises BadPolicy that names it.
 
     In `retention`, counts left out are 0 and `max_age_days` left out is no limit;
-    `source_max_age_days` may be left out, so may `placement` (anywhere), `lock_days` (no locks) and
-    `approve_restore_bytes` (nobody is asked).
+    `source_max_age_days` may be left out, so may `placement` (anywhere), `lock_days` (no locks),
+    `approve_restore_bytes` (nobody is asked) and `own_schedule` (the plan's times hold).
     Everything else has to be said.
     """
     values = _object("", data, EffectivePolicy, optional=OPTIONAL)

@@ -43,6 +43,7 @@ class Tenant(Base):
     locale: Mapped[str]  # BCP 47
     pack: Mapped[str | None]  # the policy pack it is under
     keep_in: Mapped[list[str] | None]  # the only countries its data may lie in; None: anywhere
+    own_schedule: Mapped[dict[str, Any] | None]  # times of its own: resolving.SCHEDULE says which
     plan_version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("plan_versions.id"))
     created_at: Mapped[datetime]
 

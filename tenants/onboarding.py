@@ -11,7 +11,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backup import planning, repositories
-from backup import policy as policies
 from backup.models import Policy
 from backup.schedule import zone_named
 from strongroom import countries
@@ -22,7 +21,7 @@ from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound
 from strongroom.ids import new_id
 from strongroom.runtime import Runtime
-from tenants import plans
+from tenants import pack_changes, packs, plans, resolving
 from tenants.models import Tenant
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -46,6 +45,9 @@ class NewTenant:
 def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
     """Raises BadValue, naming the field, before anything is made."""
     check(new)
+    known = packs.known(runtime.settings.packs)
+    if new.pack is not None:
+        packs.named(known, new.pack)
     now = runtime.now()
     tenant_id = new_id()
     with runtime.database.session(Role.OPERATOR, tenant=tenant_id) as session:
@@ -66,25 +68,31 @@ def add(runtime: Runtime, new: NewTenant, *, by: Actor) -> Tenant:
         )
         session.add(tenant)
         _flush_or_taken(session, new.slug)
+        resolved = resolving.resolve(plan, tenant, (), known)
         policy = Policy(
             id=new_id(),
             tenant_id=tenant_id,
             version=1,
-            body=plans.effective(plan, tenant.keep_in),
+            body=resolved.policy.to_json(),
             zone=new.zone,
-            cites=f"plan {plan.code} v{plan.version}",
+            cites=resolved.cites,
             made_at=now,
         )
         session.add(policy)
         session.flush()
-        count = policies.from_json(policy.body).regions
-        repositories.assign(session, tenant_id, count=count, by=by, now=now)
+        repositories.assign(session, tenant_id, count=resolved.policy.regions, by=by, now=now)
         planning.begin_schedules(session, policy, now=now)
+        if new.pack is not None:
+            pack_changes.note_version(session, known[new.pack], now=now)
         # A key without a tenant does no harm; a tenant without a key could never be backed up.
         runtime.vault.provider.create(tenant_id)
-        deed = Deed("tenants.added", "tenants", tenant_id, details={"plan": plan.code})
+        deed = Deed("tenants.added", "tenants", tenant_id, details=_said(new))
         entries.note(session, deed, by=by, at=now)
     return tenant
+
+
+def _said(new: NewTenant) -> dict[str, str]:
+    return {"plan": new.plan} | ({} if new.pack is None else {"pack": new.pack})
 
 
 def _flush_or_taken(session: Session, slug: str) -> None:

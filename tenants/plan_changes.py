@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup import guards, ledger, placing, planning, repositories
-from backup import policy as policies
 from backup.models import Copy, Point, Policy
 from backup.retention import Verdict
 from backup.states import CopyState
@@ -22,8 +21,9 @@ from strongroom.errors import Refused
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason, advance, record
 from strongroom.runtime import Runtime
-from tenants import plans
+from tenants import packs, plans, resolving
 from tenants.models import PlanVersion, Tenant
+from tenants.resolving import Resolved
 
 
 class WouldRemove(Refused):
@@ -59,42 +59,57 @@ def change(runtime: Runtime, tenant: Tenant, code: str, *, by: Actor) -> Preview
                 "Nothing was changed. `strongroom retention preview` shows why each would go.",
                 points=numbers,
             )
-        current = planning.current_policy(session, tenant.id)
-        policy = Policy(
-            id=new_id(),
-            tenant_id=tenant.id,
-            version=current.version + 1,
-            body=plans.effective(seen.plan, tenant.keep_in),
-            zone=tenant.zone,
-            cites=f"plan {seen.plan.code} v{seen.plan.version}",
-            made_at=now,
-        )
-        session.add(policy)
-        session.get_one(Tenant, tenant.id).plan_version_id = seen.plan.id
-        session.flush()
-        count = policies.from_json(seen.plan.body).regions
-        repositories.assign(session, tenant.id, count=count, by=by, now=now)
-        _catch_up(session, tenant, by=by, now=now)
-        planning.begin_schedules(session, policy, now=now)
+        row = session.get_one(Tenant, tenant.id)
+        row.plan_version_id = seen.plan.id
+        policy = put(session, row, _resolved(runtime, session, row, seen.plan), by=by, now=now)
         said = {"plan": seen.plan.code, "version": seen.plan.version}
         deed = Deed("tenants.plan-changed", "tenants", tenant.id, policy.id, details=said)
         entries.note(session, deed, by=by, at=now)
         return seen
 
 
+def put(
+    session: Session, tenant: Tenant, resolved: Resolved, *, by: Actor, now: datetime
+) -> Policy:
+    """From now on this is in force for the tenant: schedules move, copies come for regions it gains."""
+    current = planning.current_policy(session, tenant.id)
+    policy = Policy(
+        id=new_id(),
+        tenant_id=tenant.id,
+        version=current.version + 1,
+        body=resolved.policy.to_json(),
+        zone=tenant.zone,
+        cites=resolved.cites,
+        made_at=now,
+    )
+    session.add(policy)
+    session.flush()
+    repositories.assign(session, tenant.id, count=resolved.policy.regions, by=by, now=now)
+    _catch_up(session, tenant, by=by, now=now)
+    planning.begin_schedules(session, policy, now=now)
+    return policy
+
+
+def losing(
+    runtime: Runtime, session: Session, tenant: UUID, resolved: Resolved
+) -> tuple[Verdict, ...]:
+    """Points that are kept today and would go, newest first."""
+    now = runtime.now()
+    known = ledger.read(session, tenant, now=now)
+    return guards.would_remove(
+        known.points, known.policy, resolved.policy, now=now, zone=known.zone, holds=known.holds
+    )
+
+
+def _resolved(runtime: Runtime, session: Session, tenant: Tenant, plan: PlanVersion) -> Resolved:
+    known = packs.known(runtime.settings.packs)
+    return resolving.resolve(plan, tenant, resolving.sources_of(session, tenant.id), known)
+
+
 def _preview(runtime: Runtime, session: Session, tenant: Tenant, code: str) -> Preview:
     plan = plans.named(session, code)
-    now = runtime.now()
-    known = ledger.read(session, tenant.id, now=now)
-    losing = guards.would_remove(
-        known.points,
-        known.policy,
-        policies.from_json(plans.effective(plan, tenant.keep_in)),
-        now=now,
-        zone=known.zone,
-        holds=known.holds,
-    )
-    return Preview(plan, losing)
+    resolved = _resolved(runtime, session, tenant, plan)
+    return Preview(plan, losing(runtime, session, tenant.id, resolved))
 
 
 def _catch_up(session: Session, tenant: Tenant, *, by: Actor, now: datetime) -> None:

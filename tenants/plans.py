@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
-from backup import placement
 from backup import policy as policies
 from strongroom import countries
 from strongroom.errors import BadValue, NotFound
@@ -90,16 +89,6 @@ def named(session: Session, code: str) -> PlanVersion:
             code="unknown-plan",
         )
     return known[code]
-
-
-def effective(plan: PlanVersion, keep_in: Collection[str] | None) -> dict[str, Any]:
-    """The policy a plan comes to for a tenant that keeps its data in these countries.
-
-    Raises BadValue when plan and tenant leave no country.
-    """
-    policy = policies.from_json(plan.body)
-    narrow = placement.narrowed(policy.placement, keep_in)
-    return replace(policy, placement=narrow).to_json()
 
 
 def _plan(path: Path, code: str, body: object) -> Plan:

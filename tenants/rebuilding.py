@@ -207,6 +207,7 @@ def _sources(
                 name=each["name"],
                 options=each["options"],
                 ceiling_days=each["ceiling_days"],
+                transit=bool(each.get("transit", False)),
                 added_at=datetime.fromisoformat(each["added_at"]),
                 removed_at=None if removed is None else datetime.fromisoformat(removed),
             )

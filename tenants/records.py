@@ -22,7 +22,7 @@ from strongroom.runtime import Runtime
 from tenants.models import PlanVersion, Tenant
 
 KIND = "tenant"
-COLUMNS = ("slug", "name", "country", "zone", "locale", "pack", "keep_in")
+COLUMNS = ("slug", "name", "country", "zone", "locale", "pack", "keep_in", "own_schedule")
 
 
 def refresh(runtime: Runtime, tenant: UUID) -> int:
@@ -87,6 +87,7 @@ def _sources(session: Session, tenant: UUID) -> list[Mapping[str, Any]]:
             "name": row.name,
             "options": row.options,
             "ceiling_days": row.ceiling_days,
+            "transit": row.transit,
             "added_at": row.added_at.isoformat(),
             "removed_at": None if row.removed_at is None else row.removed_at.isoformat(),
             **key_records.secret_json(session, tenant, row.id, places.PASSWORD),

@@ -24,6 +24,7 @@ from strongroom.db import Role
 from strongroom.errors import BadValue, NotFound, Refused
 from strongroom.ids import new_id
 from strongroom.runtime import Runtime
+from tenants import pack_changes
 from tenants.models import Tenant
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -37,6 +38,7 @@ class NewSource:
     name: str
     options: Mapping[str, object]
     password: bytes | None = None
+    transit: bool = False  # held only to be sent on: a pack may limit its age
 
 
 def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Source:
@@ -67,6 +69,7 @@ def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Sourc
             kind=source.kind,
             name=new.name,
             options=source.options(),
+            transit=new.transit,
             added_at=runtime.now(),
         )
         session.add(row)
@@ -75,7 +78,10 @@ def add(runtime: Runtime, tenant: Tenant, new: NewSource, *, by: Actor) -> Sourc
         if new.password is not None:
             context = places.password_context(tenant.id, row.id)
             runtime.vault.seal(session, new.password, context, now=runtime.now())
-        deed = Deed("sources.added", "sources", row.id, details={"name": new.name})
+        if new.transit:
+            pack_changes.refresh(session, runtime, tenant, by=by)
+        said = {"name": new.name} | ({"transit": "yes"} if new.transit else {})
+        deed = Deed("sources.added", "sources", row.id, details=said)
         entries.note(session, deed, by=by, at=runtime.now())
     return row
 

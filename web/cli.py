@@ -29,6 +29,7 @@ from web.commands import (
     operate,
     people,
     plans,
+    promises,
     recover,
     regions,
     restores,
@@ -41,6 +42,7 @@ from web.output import Screen
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
     *(drills, failures, findings, restores, keys, kit, undelete, escrow, recover, people, audit),
+    *(promises,),
 )
 
 

@@ -29,7 +29,7 @@ TENANT = (
     *("id", "slug", "name", "plan", "plan_version", "country", "zone", "locale", "pack"),
     "keep_in",
 )
-SOURCE = ("id", "name", "kind", "options", "added_at")
+SOURCE = ("id", "name", "kind", "options", "transit", "added_at")
 RESTORE = (
     *("restore", "state", "phase", "to", "dry_run", "asked_by", "asked_at", "decided_by", "reason"),
     *("progress", "region", "report", "failure", "safety_point"),
@@ -48,6 +48,7 @@ ENTRY = (
     *("channel", "ending", "details"),
 )
 GRANT = ("grant", "tenant", "who", "scope", "state", "until", "reason")
+PROMISE = ("pack", "id", "state", "evidence")
 PLAN = ("code", "version", "name", *(each.name for each in fields(EffectivePolicy)))
 
 
@@ -144,6 +145,17 @@ ANSWERS: Mapping[str, Answer] = {
     "plan list": many(*PLAN),
     "plan show": Answer(PLAN),
     "points": many(*POINT),
+    "promises": many(*PROMISE, codes={3: "some are broken or at risk"}),
+    "promises attest": Answer(PROMISE),
+    "promises show": Answer(
+        (*PROMISE, "kind", "says", "title", "enforced_by", "fails_when", "effective", "revised"),
+        codes={3: "it is broken or at risk"},
+    ),
+    "promises statement": Answer(("file", "month", "promises", "key")),
+    "promises verify": Answer(
+        ("state", "month", "promises", "problem"),
+        codes={1: "it is not as it was signed, or by another key", 3: "no key was given"},
+    ),
     "recover": Answer(
         (
             *("dump", "dumped_at", "dry_run", "already", "tenants", "rebuilt", "buried"),
@@ -192,11 +204,15 @@ ANSWERS: Mapping[str, Answer] = {
     "status": Answer(("ok", "tenants", "attention", "platform"), codes=ATTENTION),
     "tenant add": Answer(("id", "slug", "plan")),
     "tenant list": many(*TENANT),
+    "tenant pack": Answer(
+        ("tenant", "pack", "values"),
+        codes={4: "points would go; the message and `params` name them"},
+    ),
     "tenant plan": Answer(
         ("tenant", "plan", "version", "losing"),
         codes={4: "a point would go; the message and `params` name it"},
     ),
-    "tenant show": Answer((*TENANT, "policy", "sources")),
+    "tenant show": Answer((*TENANT, "policy", "values", "sources")),
     "undo": Answer(
         RESTORE,
         codes={1: "it failed", 4: "nothing was replaced, it was undone, or is too long ago"},
@@ -237,6 +253,8 @@ def commands(group: click.Group = main, above: str = "") -> Iterator[tuple[str, 
     """All that do something, by their words."""
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield f"{above}{name}", command
             yield from commands(command, f"{above}{name} ")
         else:
             yield f"{above}{name}", command

@@ -16,6 +16,7 @@ import strongroom.people.models
 import strongroom.regions
 import strongroom.secrets_at_rest
 import tenants.models
+import tenants.promise_rows
 import web.standings
 from strongroom.db import Base
 

@@ -28,11 +28,13 @@ from strongroom.runtime import Runtime
 from strongroom.secrets_at_rest import Secret
 from tenants import records
 from tenants.models import Tenant
+from web.promises import statements
 
 ROUND_SECONDS = 30.0
 EVERY = timedelta(days=1)  # each record is looked at
 AGAIN = timedelta(minutes=15)  # after a failure
 HOUR = timedelta(hours=1)
+LOOK = timedelta(minutes=10)  # how promises stand is looked at this often
 BATCH = 100
 
 log = structlog.get_logger(__name__)
@@ -59,6 +61,7 @@ class Upkeep:
         self._guarded("platform records", partial(platform_records.keep, self._runtime), rest=HOUR)
         self._guarded("keys of the record", self._record_keys, rest=HOUR)
         self._guarded("control dump", self._dump)
+        self._guarded("promises", partial(statements.keep, self._runtime), rest=LOOK)
         for tenant in due(self._runtime):
             self._guarded(f"records of {tenant}", partial(records.refresh, self._runtime, tenant))
 

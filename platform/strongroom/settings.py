@@ -56,6 +56,7 @@ class Settings:
     drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
     dump_hours: int = DUMP_HOURS  # a dump of the control database this often
     dump_days: int = DUMP_DAYS  # and kept so long
+    packs: Path | None = None  # folder of the deployment's own policy packs
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -77,6 +78,7 @@ def from_stack(stack: Mapping[str, Any]) -> Settings:
         restic=restic_program(),
         record_key=_secret(home / "secrets" / RECORD_KEY),
         openid=_providers_of(home),
+        packs=home / "packs" if (home / "packs").is_dir() else None,
     )
 
 
@@ -103,6 +105,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         dump_hours=reader.count("DUMP_HOURS", most=DUMP_HOURS) or DUMP_HOURS,
         dump_days=reader.count("DUMP_DAYS") or DUMP_DAYS,
         record_key=reader.text("RECORD_KEY", default=""),
+        packs=reader.folder("PACKS_FOLDER"),
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -129,6 +132,12 @@ class _Reader:
                 self.problems.append(f"  {full}_FILE names {path}: {said}.")
                 return ""
         return default
+
+    def folder(self, name: str) -> Path | None:
+        raw = self.text(name, default="").strip()
+        if raw and not Path(raw).is_dir():
+            self.problems.append(f"  STRONGROOM_{name} is {raw[:200]!r}, which is no folder.")
+        return Path(raw) if raw else None
 
     def count(self, name: str, *, most: int | None = None) -> int | None:
         """A whole number above zero, or nothing."""

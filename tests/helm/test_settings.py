@@ -58,6 +58,7 @@ READ_FROM: dict[str, set[str]] = {
     "drills_a_day": {"DRILLS_A_DAY"},
     "dump_hours": {"DUMP_HOURS"},
     "dump_days": {"DUMP_DAYS"},
+    "packs": {"PACKS_FOLDER"},
     "key_service": {
         "KEYS_PROVIDER",
         *(f"KEYS_AWS_{name}" for name in ("REGION", "ENDPOINT", "KEY")),
@@ -87,7 +88,9 @@ class Asked(dict[str, str]):
 def with_provider(kind: Kind, **more: object) -> list[Document]:
     keys = {"local": {"existingClaim": ""}, **PROVIDERS[kind], "provider": str(kind)}
     web = {"openid": {"existingSecret": "providers"}, "proxies": 1}
-    return rendered(keys=keys, settings={"drillsADay": 40}, web=web, **more)
+    packs = {"existingConfigMap": "policies"}
+    settings = {"drillsADay": 40}
+    return rendered(keys=keys, settings=settings, web=web, policyPacks=packs, **more)
 
 
 def given(kind: Kind, component: str) -> dict[str, str]:
@@ -172,6 +175,7 @@ def test_a_provider_arrives_as_it_was_meant(kind: Kind, tmp_path: Path) -> None:
         variables = given(kind, component)
         variables.pop("STRONGROOM_REGIONS", None)  # JSON
         variables.pop("STRONGROOM_OPENID", None)
+        variables.pop("STRONGROOM_PACKS_FOLDER", None)  # is mounted there
         assert from_environment(variables).key_service == meant
     for component in ("dispatcher", "migration"):
         assert not any("_KEYS_" in name for name in given(kind, component))

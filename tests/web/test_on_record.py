@@ -69,6 +69,11 @@ ON_RECORD = {
     "plan list": LOOKS,
     "plan show": LOOKS,
     "points": LOOKS,
+    "promises": LOOKS,
+    "promises attest": "promises.attested",
+    "promises show": LOOKS,
+    "promises statement": "promises.stated",
+    "promises verify": LOOKS,
     "recover": "platform.recovered",
     "region add": "regions.added",
     "region check": LOOKS,
@@ -82,7 +87,7 @@ ON_RECORD = {
     "restores decline": "restores.declined",
     "restores list": LOOKS,
     "retention preview": LOOKS,
-    "schedule": LOOKS,
+    "schedule": "tenants.schedule-chosen",
     "serve dispatcher": LOOKS,
     "serve upkeep": LOOKS,
     "serve web": LOOKS,
@@ -94,6 +99,7 @@ ON_RECORD = {
     "status": LOOKS,
     "tenant add": "tenants.added",
     "tenant list": LOOKS,
+    "tenant pack": "tenants.pack-changed",
     "tenant plan": "tenants.plan-changed",
     "tenant show": LOOKS,
     "undo": "restores.waiting restores.asked",
@@ -108,6 +114,8 @@ def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
     if not isinstance(group, click.Group):
         yield " ".join(path)
         return
+    if group.invoke_without_command and path:
+        yield " ".join(path)
     for name, each in group.commands.items():
         yield from commands(each, (*path, name))
 

@@ -17,25 +17,41 @@ from backup import schedule as timing
 from backup.models import BackupRun, Schedule, Slot
 from backup.schedule import SlotKind
 from strongroom.db import Role
-from tenants import onboarding
+from strongroom.errors import BadValue
+from tenants import onboarding, pack_changes
 from tenants.models import Tenant
 from web.output import Screen, when
-from web.session import common, connect
+from web.session import common, connect, me
 
 SHOWN = 14
 
 
 @click.command()
 @click.argument("slug", metavar="TENANT")
-@click.argument("action", type=click.Choice(["show"]))
+@click.argument("action", type=click.Choice(["show", "set"]))
+@click.option("--daily-at", help="set: local time of the tenant, like 03:30.")
+@click.option("--weekly-on", help="set: a day of the week, like friday.")
+@click.option("--weekly-at", help="set: local time of the tenant.")
+@click.option("--clear", is_flag=True, help="set: the plan's times again.")
 @common
-def schedule(slug: str, action: str, home: Path | None, as_json: bool) -> None:
-    """When a tenant is backed up next, and what became of the last times.
+def schedule(
+    slug: str, action: str, home: Path | None, as_json: bool, clear: bool, **times: str | None
+) -> None:
+    """When a tenant is backed up next, and what became of the last times; `set` chooses its own times.
 
-    Example: strongroom schedule acme show
+    Refused (exit 4) where the tenant's plan allows none. What is not said stays the plan's.
+
+    Example: strongroom schedule acme set --daily-at 03:30
     """
     platform = connect(home)
     tenant = onboarding.named(platform, slug)
+    said = {key: value for key, value in times.items() if value is not None}
+    if bool(said) + clear != (action == "set"):
+        raise BadValue(
+            "Say --daily-at, --weekly-on, --weekly-at or --clear with `set`, and only there."
+        )
+    if action == "set":
+        pack_changes.choose_times(platform, tenant, None if clear else said, by=me())
     with platform.database.session(Role.OPERATOR, tenant=tenant.id) as session:
         following = [_next(session, tenant, kind, platform.now()) for kind in SlotKind]
         past = _past(session, tenant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from backup import planning
 from backup.models import Source
 from strongroom.db import Role
 from strongroom.errors import BadValue
-from tenants import onboarding, plan_changes, sourcing
+from tenants import onboarding, pack_changes, packs, plan_changes, resolving, sourcing
 from tenants.models import PlanVersion, Tenant
 from tenants.onboarding import NewTenant
 from tenants.sourcing import NewSource
 from web.output import Screen, when
 from web.session import common, connect, me
+
+LISTED = ("slug", "name", "plan", "pack", "country", "zone", "locale")
 
 
 @click.group()
@@ -43,8 +46,8 @@ def list_(home: Path | None, as_json: bool) -> None:
         found = [_document(row.Tenant, row.PlanVersion) for row in rows]
     Screen(as_json).table(
         found,
-        ["slug", "name", "plan", "country", "time zone", "locale"],
-        [[f[key] for key in ("slug", "name", "plan", "country", "zone", "locale")] for f in found],
+        ["slug", "name", "plan", "pack", "country", "time zone", "locale"],
+        [[f[key] or "no pack" for key in LISTED] for f in found],
     )
 
 
@@ -55,7 +58,7 @@ def list_(home: Path | None, as_json: bool) -> None:
 @click.option("--timezone", "zone", required=True, help="IANA, like Africa/Cairo.")
 @click.option("--country", required=True, help="ISO 3166, like EG.")
 @click.option("--locale", required=True, help="BCP 47, like ar-EG.")
-@click.option("--pack", help="The policy pack it is under.")
+@click.option("--pack", help="The policy pack it is under: datacore, daftra, …; none by default.")
 @click.option("--keep-in", help="The only countries its data may lie in, like AE,SA.")
 @common
 def add(home: Path | None, as_json: bool, keep_in: str | None, **values: Any) -> None:
@@ -88,11 +91,48 @@ def show(slug: str, home: Path | None, as_json: bool) -> None:
     with platform.database.session(Role.OPERATOR, tenant=row.id) as session:
         plan = session.get_one(PlanVersion, row.plan_version_id)
         policy = planning.current_policy(session, row.id)
+        known = packs.known(platform.settings.packs)
         document = _document(row, plan) | {
             "policy": {"version": policy.version, "cites": policy.cites, **policy.body},
+            "values": [each.to_json() for each in resolving.of_tenant(session, row, known).values],
             "sources": [_source(each) for each in _sources(session, row)],
         }
-    Screen(as_json).table(document, ["value", "is"], [[k, v] for k, v in document.items()])
+    Screen(as_json).table(document, ["value", "is"], list(_told(document)))
+
+
+def _told(document: dict[str, Any]) -> Iterator[list[Any]]:
+    """A line a value; what is in force, with where it comes from."""
+    for key, value in document.items():
+        if key == "values":
+            for each in value:
+                over = f", not {each['instead_of']}" if each["from"] != "plan" else ""
+                shown = f"{each['value']} ({each['from']}: {each['named']}{over})"
+                yield [each["key"], shown]
+        elif key != "policy":
+            yield [key, "no pack" if key == "pack" and value is None else value]
+
+
+@tenant.command()
+@click.argument("slug")
+@click.argument("name")
+@click.option("--let-go", is_flag=True, help="Points that the pack lets nobody keep shall go.")
+@common
+def pack(slug: str, name: str, let_go: bool, home: Path | None, as_json: bool) -> None:
+    """Put a tenant under a policy pack; `none` takes it out. Refused (exit 4) while points would go.
+
+    What the pack binds is in force at once: `strongroom tenant show` says what, and why.
+
+    Example: strongroom tenant pack acme datacore
+    """
+    platform = connect(home)
+    row = onboarding.named(platform, slug)
+    wanted = None if name == "none" else name
+    resolved = pack_changes.put_under(platform, row, wanted, by=me(), let_go=let_go)
+    bound = [each.to_json() for each in resolved.values if each.origin is resolving.Origin.PACK]
+    told = ", ".join(f"{each['key']} {each['value']}" for each in bound)
+    where = "under no pack" if wanted is None else f"under the pack {name}"
+    text = f"{slug} is now {where}." + (f" It sets {told}." if told else "")
+    Screen(as_json).give({"tenant": slug, "pack": wanted, "values": bound}, text=text)
 
 
 @tenant.command()
@@ -159,6 +199,7 @@ def list_sources(slug: str, home: Path | None, as_json: bool) -> None:
 @click.option("--exclude", multiple=True, help="directory: a pattern; may be given again.")
 @click.option("--dsn", help="postgres: postgresql://USER@HOST:PORT/DATABASE, without password.")
 @click.option("--schema", help="postgres: only this schema.")
+@click.option("--transit", is_flag=True, help="Held only to be sent on: a pack may limit its age.")
 @click.option(
     "--password-file", type=click.Path(path_type=Path), help="File with the password; - is stdin."
 )
@@ -172,12 +213,13 @@ def add_source(
     --password-file /run/secrets/erp
     """
     password = _password(given.pop("password_file"))
+    transit = bool(given.pop("transit"))
     options = {key: value for key, value in given.items() if value not in (None, ())}
     if "exclude" in options:
         options["exclude"] = list(options["exclude"])
     platform = connect(home)
     row = onboarding.named(platform, slug)
-    made = sourcing.add(platform, row, NewSource(kind, name, options, password), by=me())
+    made = sourcing.add(platform, row, NewSource(kind, name, options, password, transit), by=me())
     Screen(as_json).give(
         _source(made), text=f"Source {name} was added. Next: strongroom backup {slug} --wait"
     )
@@ -239,6 +281,7 @@ def _source(row: Source) -> dict[str, Any]:
         "name": row.name,
         "kind": row.kind,
         "options": row.options,
+        "transit": row.transit,
         "added_at": when(row.added_at),
     }
 

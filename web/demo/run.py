@@ -96,6 +96,7 @@ def add_tenants(demo: Demo) -> Seen:
                 zone=sample.timezone,
                 country=sample.country,
                 locale=sample.locale,
+                pack=sample.pack,
             )
             demo.tenants[sample.slug] = onboarding.add(demo.platform, new, by=DEMO)
         sourcing.add(demo.platform, demo.tenants[sample.slug], thing.source(), by=DEMO)

@@ -18,6 +18,7 @@ class Sample:
     country: str  # ISO 3166
     locale: str  # BCP 47
     currency: str  # ISO 4217
+    pack: str  # the policy it is under; one of those that ship
 
 
 # erp: a database
@@ -29,6 +30,7 @@ NAKHEEL = Sample(
     country="AE",
     locale="ar-AE",
     currency="AED",
+    pack="datacore",
 )
 # crm: the schema "crm" of a database; attachments: a folder
 DELTA = Sample(
@@ -39,6 +41,7 @@ DELTA = Sample(
     country="EG",
     locale="ar-EG",
     currency="EGP",
+    pack="daftra",
 )
 # telephony: a database; recordings: a folder
 RIYADH = Sample(
@@ -49,5 +52,6 @@ RIYADH = Sample(
     country="SA",
     locale="ar-SA",
     currency="SAR",
+    pack="mittal",
 )
 SAMPLES = (NAKHEEL, DELTA, RIYADH)

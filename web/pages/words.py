@@ -12,7 +12,7 @@ from flask import Flask
 from markupsafe import Markup
 
 from web.health import Attention, Trouble
-from web.pages import fault_words, restore_words
+from web.pages import fault_words, promise_words, restore_words
 from web.pages.findings import FINDINGS
 from web.pages.formats import ltr
 from web.pages.language import N_, gettext, ngettext
@@ -317,6 +317,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "kind": KINDS,
     "mark": MARKS,
     **restore_words.TABLES,
+    **promise_words.TABLES,
 }
 
 

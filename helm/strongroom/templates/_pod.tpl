@@ -6,6 +6,7 @@ The pod of every part. Takes root, component, and what the part may do:
   storage     true: gets the regions' credentials, the key store and the key that signs records
   settings    variables that are no secrets: name without STRONGROOM_ to value
   files       secrets that are read from files: name without STRONGROOM_ to secret and key
+  packs       true: gets the deployment's own policy packs
   work        size of a folder for caches and scratch space
   args        of the program; or command, to replace it
   container   more of the container (ports, probes, resources), as YAML
@@ -89,6 +90,9 @@ containers:
       {{- if and (or .storage .keys) (eq $values.keys.provider "local") }}
       - {name: keys, mountPath: /var/lib/strongroom/keys}
       {{- end }}
+      {{- if and .packs $values.policyPacks.existingConfigMap }}
+      - {name: packs, mountPath: /etc/strongroom/packs, readOnly: true}
+      {{- end }}
       {{- if .work }}
       - {name: work, mountPath: /var/lib/strongroom/work}
       {{- end }}
@@ -108,6 +112,10 @@ volumes:
   {{- if and (or .storage .keys) (eq $values.keys.provider "local") }}
   - name: keys
     persistentVolumeClaim: {claimName: {{ $values.keys.local.existingClaim }}}
+  {{- end }}
+  {{- if and .packs $values.policyPacks.existingConfigMap }}
+  - name: packs
+    configMap: {name: {{ $values.policyPacks.existingConfigMap }}}
   {{- end }}
   {{- with .work }}
   - name: work
@@ -144,6 +152,9 @@ volumes:
 {{- end }}
 {{- range $name, $secret := .files }}
 - {name: STRONGROOM_{{ $name }}_FILE, value: /run/secrets/strongroom/{{ lower $name }}}
+{{- end }}
+{{- if and .packs .root.Values.policyPacks.existingConfigMap }}
+- {name: STRONGROOM_PACKS_FOLDER, value: /etc/strongroom/packs}
 {{- end }}
 {{- if .work }}
 - {name: STRONGROOM_WORK_FOLDER, value: /var/lib/strongroom/work}

@@ -56,6 +56,9 @@ class Action(enum.StrEnum):
     RELEASE_HOLD = "release-hold"
     SEE_RECORD = "see-record"
     HANDLE_KEYS = "handle-keys"  # shares of the escrow key
+    SEE_PROMISES = "see-promises"
+    ATTEST_PROMISE = "attest-promise"  # confirm with a document what nothing can measure
+    SIGN_STATEMENT = "sign-statement"  # of what became of the promises
     # of one tenant
     SEE_STATUS = "see-status"
     BROWSE = "browse"  # names, contents, previews, differences
@@ -130,6 +133,9 @@ RULES: Mapping[Action, Rule] = {
     Action.RELEASE_HOLD: Rule(staff=frozenset({PRIVACY}), step_up=True),
     Action.SEE_RECORD: Rule(staff=frozenset({OPERATOR, PRIVACY, AUDITOR})),
     Action.HANDLE_KEYS: Rule(staff=OPERATORS, step_up=True),
+    Action.SEE_PROMISES: Rule(staff=WATCHERS),
+    Action.ATTEST_PROMISE: Rule(staff=frozenset({PRIVACY}), step_up=True),
+    Action.SIGN_STATEMENT: Rule(staff=frozenset({PRIVACY, AUDITOR})),
     Action.SEE_STATUS: Rule(MEMBERS, WATCHERS, grant=STATUS),
     Action.BROWSE: Rule(ADMINS, grant=READ),
     Action.PREVIEW_RESTORE: Rule(ADMINS, grant=READ),

@@ -86,6 +86,88 @@ def upgrade() -> None:
         sa.UniqueConstraint("code", "version", name=op.f("uq_plan_versions_code_version")),
     )
     op.create_table(
+        "pack_versions",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("pack", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("effective", sa.String(), nullable=False),
+        sa.Column("revised", sa.String(), nullable=False),
+        sa.Column("noted_at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pack_versions")),
+        sa.UniqueConstraint("pack", "version", name=op.f("uq_pack_versions_pack_version")),
+    )
+    op.create_table(
+        "promise_attestations",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("promise", sa.String(), nullable=False),
+        sa.Column("document", sa.String(), nullable=False),
+        sa.Column("sha256", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("entered_by", sa.String(), nullable=False),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_promise_attestations")),
+    )
+    op.create_index(
+        op.f("ix_promise_attestations_promise_at"),
+        "promise_attestations",
+        ["promise", "at"],
+        unique=False,
+    )
+    op.create_table(
+        "promise_readings",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("pack", sa.String(), nullable=False),
+        sa.Column("promise", sa.String(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "kept",
+                "at-risk",
+                "broken",
+                "cannot-be-proven",
+                "not-built",
+                name="state",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column(
+            "evidence", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_promise_readings")),
+        sa.UniqueConstraint("day", "promise", name=op.f("uq_promise_readings_day_promise")),
+    )
+    op.create_table(
+        "promise_standing",
+        sa.Column("promise", sa.String(), nullable=False),
+        sa.Column(
+            "state",
+            sa.Enum(
+                "kept",
+                "at-risk",
+                "broken",
+                "cannot-be-proven",
+                "not-built",
+                name="state",
+                native_enum=False,
+                create_constraint=True,
+                length=40,
+            ),
+            nullable=False,
+        ),
+        sa.Column("tenants", sa.Integer(), nullable=False),
+        sa.Column(
+            "evidence", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
+        ),
+        sa.Column("at", sa.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("promise", name=op.f("pk_promise_standing")),
+    )
+    op.create_table(
         "regions",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -153,6 +235,11 @@ def upgrade() -> None:
         sa.Column("pack", sa.String(), nullable=True),
         sa.Column(
             "keep_in", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
+        ),
+        sa.Column(
+            "own_schedule",
+            postgresql.JSONB(none_as_null=True, astext_type=sa.Text()),
+            nullable=True,
         ),
         sa.Column("plan_version_id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
@@ -387,6 +474,7 @@ def upgrade() -> None:
             "options", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=False
         ),
         sa.Column("ceiling_days", sa.Integer(), nullable=True),
+        sa.Column("transit", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("added_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("removed_at", sa.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -2252,6 +2340,10 @@ def isolate() -> None:
     )
     op.execute("grant select on plan_versions, regions to web, worker, dispatcher, operator")
     op.execute("grant insert on plan_versions to operator")
+    for table in ("pack_versions", "promise_attestations", "promise_readings"):
+        op.execute(f"grant select, insert on {table} to operator")
+    op.execute("grant update on promise_readings to operator")  # the worst of a day counts
+    op.execute("grant select, insert, update on promise_standing to operator")
     op.execute("grant insert, update on regions to operator")
     op.execute("grant select on escrow_keys, control_dumps, tombstones to worker, operator")
     op.execute("grant insert, update on escrow_keys, control_dumps to operator")
