@@ -27,6 +27,7 @@ from web.pages import (
     files,
     formats,
     language,
+    metrics,
     probes,
     signing,
     support,
@@ -75,6 +76,7 @@ def create_app(runtime: Runtime) -> Flask:
     words.register(app)
     files.register(app)
     app.register_blueprint(probes.make(runtime))
+    app.register_blueprint(metrics.make(runtime))
     for blueprint in (
         console.make(runtime),
         signing.make(runtime, site),

@@ -26,6 +26,7 @@ from strongroom.storage import Credentials
 SMALL_BYTES = 64 * 1024 * 1024
 DUMP_HOURS = 24  # the most, too: a region without a newer dump is told as late soon after
 DUMP_DAYS = 14
+LEAST_TOKEN = 20  # characters
 
 
 class BadSettings(BadValue):
@@ -56,6 +57,8 @@ class Settings:
     drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
     dump_hours: int = DUMP_HOURS  # a dump of the control database this often
     dump_days: int = DUMP_DAYS  # and kept so long
+    metrics_token: str = field(default="", repr=False)  # empty: from this machine alone
+    metrics_tenants: int = 0  # up to so many tenants, each is named in a series of its own
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -103,6 +106,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         dump_hours=reader.count("DUMP_HOURS", most=DUMP_HOURS) or DUMP_HOURS,
         dump_days=reader.count("DUMP_DAYS") or DUMP_DAYS,
         record_key=reader.text("RECORD_KEY", default=""),
+        metrics_token=reader.token("METRICS_TOKEN"),
+        metrics_tenants=reader.count("METRICS_TENANTS") or 0,
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -140,6 +145,15 @@ class _Reader:
             self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number {wanted}.")
             return None
         return int(raw)
+
+    def token(self, name: str) -> str:
+        """A word that nobody guesses, or nothing. It is not shown."""
+        raw = self.text(name, default="").strip()
+        if raw and len(raw) < LEAST_TOKEN:
+            self.problems.append(
+                f"  STRONGROOM_{name} is too short; take {LEAST_TOKEN} or more characters by chance."
+            )
+        return raw
 
     def key_service(self) -> KeyService:
         token_file = self._environment.get("STRONGROOM_KEYS_VAULT_TOKEN_FILE")

@@ -2189,6 +2189,7 @@ def isolate() -> None:
         "'grant temporary on database %I to worker', current_database()); end $$"
     )
     op.execute("grant select on plan_versions, regions to web, worker, dispatcher, operator")
+    op.execute("grant select on alembic_version to web, operator")  # whether it is old, for probes
     op.execute("grant insert on plan_versions to operator")
     op.execute("grant insert, update on regions to operator")
     op.execute("grant select on escrow_keys, control_dumps, tombstones to worker, operator")
