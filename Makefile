@@ -5,6 +5,10 @@ BIN := .venv/bin
 SETUP = @command -v $(PYTHON) >/dev/null || { echo 'Wanted: Python 3.11 or newer. Found: no $(PYTHON). To do: install python3.' >&2; exit 1; }; $(PYTHON) -m tools.setup
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(if $(UPGRADE),--upgrade)
 
+# Some machines set it. Tests and tools start our programs by the hundred, and without the files
+# that Python would keep, each of those compiles all of our source again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-long lint types imports chart bench pictures lock clean
 .SUFFIXES:

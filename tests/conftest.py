@@ -29,13 +29,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import hypothesis
 import psycopg
 import pytest
-from flask import Flask
-from jinja2.bccache import Bucket, BytecodeCache
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -48,6 +46,7 @@ from strongroom.stack import ports, quarters
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.postgres import DATABASE, make_database, make_role
 from tenants.models import Tenant
+from tests import made_once
 from tests.cast import ACME, BOLT, ORDERS, FakeClock, SourceDatabase, add_tenant
 from tests.memory import in_memory
 from web import logs, parts
@@ -67,22 +66,7 @@ HASTY += ("scram_iterations = 1",)
 _numbers = itertools.count(1)
 # A shell's background jobs ignore Ctrl-C, and what they start does so too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class _Compiled(BytecodeCache):
-    """Each test makes an application of its own; none has to compile the templates again."""
-
-    kept: ClassVar[dict[str, bytes]] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self.kept:
-            bucket.bytecode_from_string(self.kept[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self.kept[bucket.key] = bucket.bytecode_to_string()
-
-
-Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": _Compiled()}
+made_once.share()
 # What a slow machine does is not wrong; and what `make test` tries is the same each time, so that
 # it is a change that fails and not a throw of the dice. `make test-long` goes on to search.
 hypothesis.settings.register_profile(

@@ -19,7 +19,7 @@ from strongroom import dispatch
 from strongroom.db import Role
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
-from web import parts
+from web import duties
 
 ROOT = Path(__file__).parents[1]
 DRIVER = Path(__file__).with_name("worker_driver.py")
@@ -150,7 +150,7 @@ def reap(runtime: Runtime) -> list[Any]:
     """What the next round of a dispatcher puts back, without waiting for a lease to end."""
     put_back = []
     with runtime.database.session(Role.DISPATCHER) as session:
-        for due in parts.DUES:
+        for due in duties.DUES:
             if due.leased:
                 for row in dispatch.find_lost(session, due.kind):
                     dispatch.put_back(session, row, now=runtime.now())
@@ -164,5 +164,5 @@ def until(holds: Callable[[], bool], *, seconds: float = PATIENCE) -> bool:
     while not holds():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)
+        time.sleep(0.05)  # what is asked is often a dozen statements, or a list of a region
     return True

@@ -15,7 +15,10 @@ from tools import helm_template
 CHART = Path(__file__).resolve().parent.parent / "helm" / "strongroom"
 KUBERNETES = ("1.30", "1.32", "1.34", "1.37")
 # Kinds whose schema no release of Kubernetes has; anything else that is unknown is a mistake.
-CUSTOM = {("keda.sh/v1alpha1", "ScaledObject"), ("keda.sh/v1alpha1", "TriggerAuthentication")}
+CUSTOM = {
+    *(("keda.sh/v1alpha1", kind) for kind in ("ScaledObject", "TriggerAuthentication")),
+    *(("monitoring.coreos.com/v1", kind) for kind in ("PrometheusRule", "ServiceMonitor")),
+}
 WARNING = 2  # severity, as helm counts
 
 

@@ -29,6 +29,7 @@ from web.pages import (
     formats,
     heatmap,
     language,
+    metrics,
     probes,
     promises,
     signing,
@@ -78,6 +79,7 @@ def create_app(runtime: Runtime) -> Flask:
     words.register(app)
     files.register(app)
     app.register_blueprint(probes.make(runtime))
+    app.register_blueprint(metrics.make(runtime))
     for blueprint in (
         console.make(runtime),
         heatmap.make(runtime),

@@ -251,7 +251,10 @@ def page() -> str:
 
 def commands(group: click.Group = main, above: str = "") -> Iterator[tuple[str, click.Command]]:
     """All that do something, by their words."""
-    for name, command in sorted(group.commands.items()):
+    context = click.Context(group)
+    for name in sorted(group.list_commands(context)):
+        command = group.get_command(context, name)
+        assert command is not None, name
         if isinstance(command, click.Group):
             if command.invoke_without_command:
                 yield f"{above}{name}", command

@@ -1,19 +1,14 @@
-"""What each part registers: tasks, what falls due, what plans ahead."""
+"""A process of ours, put together with what every part brings along."""
 
 from __future__ import annotations
 
-import backup.tasks
-import restore.tasks
 from strongroom import runtime
-from strongroom.dispatch import Due, Planner
 from strongroom.runtime import Runtime
 from strongroom.settings import Settings
 from web import models
 
 METADATA = models.METADATA  # a foreign key is resolved only when every model is known
-TASKS = ("backup.tasks", "restore.tasks")
-DUES: tuple[Due, ...] = (*backup.tasks.DUES, *restore.tasks.DUES)
-PLANNERS: tuple[Planner, ...] = (*backup.tasks.PLANNERS, *restore.tasks.PLANNERS)
+TASKS = ("backup.tasks", "restore.tasks")  # only workers load them
 
 
 def make_runtime(settings: Settings) -> Runtime:

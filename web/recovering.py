@@ -46,7 +46,7 @@ from tenants import plans, rebuilding
 from tenants import records as tenant_records
 from tenants.models import Tenant
 from tenants.rebuilding import Tools
-from web import parts, recovery_finds, recovery_places
+from web import duties, recovery_finds, recovery_places
 from web.models import METADATA
 from web.recovery_finds import Finds, Wanted
 from web.upkeep import all_tenants
@@ -341,7 +341,7 @@ class Recovery:
 
 def _kinds() -> list[Any]:
     """The models of work that wait again."""
-    return [due.kind for due in parts.DUES if due.leased and due.kind not in (BackupRun, Restore)]
+    return [due.kind for due in duties.DUES if due.leased and due.kind not in (BackupRun, Restore)]
 
 
 def _purge(engine: Any, tenant: UUID) -> None:

@@ -63,7 +63,7 @@ NOTED_MOST = 10_000
 _noted: set[tuple[uuid.UUID, uuid.UUID, str, datetime]] = set()
 
 View = TypeVar("View", bound=Callable[..., Any])
-PROBES = frozenset({"probes.alive", "probes.ready"})
+PROBES = frozenset({"probes.alive", "probes.ready", "metrics.show"})  # which looks itself
 UNASKED = PROBES | {"static"}  # served without looking at who asks
 
 log = structlog.get_logger(__name__)

@@ -30,7 +30,7 @@ from strongroom.stack.children import Child
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import RECOVERING, find_stack
 from tenants import plans
-from web import working
+from web import programs
 from web.demo.customers import Customers
 from web.models import METADATA
 
@@ -163,10 +163,10 @@ def processes(home: Path, *, port: int, concurrency: int) -> list[Child]:
     many = ["--concurrency", str(concurrency)]
     web = [sys.executable, "-m", "web.cli", "serve", "web"]
     return [
-        _child("dispatcher", working.argv("dispatcher", home=home)),
-        _child("worker", working.argv("worker", *backup, *many, home=home)),
-        _child("worker-restore", working.argv("worker", "--queue", "restore", home=home)),
-        _child("upkeep", working.argv("upkeep", home=home)),
+        _child("dispatcher", programs.argv("dispatcher", home=home)),
+        _child("worker", programs.argv("worker", *backup, *many, home=home)),
+        _child("worker-restore", programs.argv("worker", "--queue", "restore", home=home)),
+        _child("upkeep", programs.argv("upkeep", home=home)),
         _child("web", [*web, "--port", str(port), "--home", str(home)], page=port),
     ]
 

@@ -34,7 +34,7 @@ from strongroom.errors import StrongroomError
 from strongroom.looks import Lookout
 from strongroom.settings import Settings
 from strongroom.worker import Queue
-from web import logs, parts
+from web import duties, logs, parts
 from web.places import find_settings
 
 ROUND_SECONDS = 1.0
@@ -42,12 +42,6 @@ CHILD_MEMORY_KIB = 400_000  # a worker process above this is replaced after its 
 CHILD_TASKS = 500
 
 log = structlog.get_logger(__name__)
-
-
-def argv(part: str, *options: str, home: Path | None) -> list[str]:
-    """The command that runs it; `options` as `main` reads them."""
-    where = [] if home is None else ["--home", str(home)]
-    return [sys.executable, "-m", "web.working", "serve", part, *options, *where]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -84,8 +78,8 @@ def dispatch(settings: Settings) -> None:
     going = Dispatcher(
         database=made.database,
         app=made.app,
-        dues=parts.DUES,
-        planners=parts.PLANNERS,
+        dues=duties.DUES,
+        planners=duties.PLANNERS,
         started=made.now(),
     )
     # Between the rounds: one that hangs gives no sign of life.

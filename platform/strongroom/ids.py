@@ -21,3 +21,8 @@ def new_id() -> uuid.UUID:
 def made_at(row_id: uuid.UUID) -> datetime:
     """When an id of ours was made, on the clock of the host that made it."""
     return datetime.fromtimestamp((row_id.int >> 80) / 1000, UTC)
+
+
+def first_id(moment: datetime) -> uuid.UUID:
+    """Not above any id that is made from this moment on, and above all that were made before."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -26,6 +26,7 @@ from strongroom.storage import Credentials
 SMALL_BYTES = 64 * 1024 * 1024
 DUMP_HOURS = 24  # the most, too: a region without a newer dump is told as late soon after
 DUMP_DAYS = 14
+LEAST_TOKEN = 20  # characters
 
 
 class BadSettings(BadValue):
@@ -57,6 +58,8 @@ class Settings:
     dump_hours: int = DUMP_HOURS  # a dump of the control database this often
     dump_days: int = DUMP_DAYS  # and kept so long
     packs: Path | None = None  # folder of the deployment's own policy packs
+    metrics_token: str = field(default="", repr=False)  # empty: from this machine alone
+    metrics_tenants: int = 0  # up to so many tenants, each is named in a series of its own
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -106,6 +109,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         dump_days=reader.count("DUMP_DAYS") or DUMP_DAYS,
         record_key=reader.text("RECORD_KEY", default=""),
         packs=reader.folder("PACKS_FOLDER"),
+        metrics_token=reader.token("METRICS_TOKEN"),
+        metrics_tenants=reader.count("METRICS_TENANTS") or 0,
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -149,6 +154,15 @@ class _Reader:
             self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number {wanted}.")
             return None
         return int(raw)
+
+    def token(self, name: str) -> str:
+        """A word that nobody guesses, or nothing. It is not shown."""
+        raw = self.text(name, default="").strip()
+        if raw and len(raw) < LEAST_TOKEN:
+            self.problems.append(
+                f"  STRONGROOM_{name} is too short; take {LEAST_TOKEN} or more characters by chance."
+            )
+        return raw
 
     def key_service(self) -> KeyService:
         token_file = self._environment.get("STRONGROOM_KEYS_VAULT_TOKEN_FILE")

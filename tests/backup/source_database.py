@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from psycopg import sql
 from backup.sources import dump
 from backup.sources.connection import Access
 from backup.sources.postgres import Postgres
-from strongroom.stack import quarters
+from strongroom.stack import ports, quarters
 from strongroom.stack.cluster import Cluster, Options
 
 SUPERUSER = "ada"
@@ -90,7 +89,7 @@ def serving() -> Iterator[Server]:
     """A server on loopback that is gone, with its data, afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="strongroom-sources-"))
     folder.chmod(0o711)  # the account without rights has to pass through
-    port = _free_port()
+    (port,) = ports.choose(1)  # outside of what outgoing connections take
     options = Options(superuser=SUPERUSER, tcp_port=port, durable=False)
     cluster = Cluster(
         quarters.settle(folder / "server"),
@@ -106,12 +105,6 @@ def serving() -> Iterator[Server]:
         cluster.stop()
         quarters.clear(folder / "server")
         shutil.rmtree(folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        return int(line.getsockname()[1])
 
 
 def take_dump(server: Server, source: Postgres, to: Path) -> dump.Verdict:

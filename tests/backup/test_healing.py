@@ -31,7 +31,6 @@ def two_points(runtime: Runtime, tenant: Tenant, tmp_path: Path) -> list[tuple[P
 # By the least that shows each way; `make test-long` has every damage in both.
 SHORT = {
     ("a byte in a data pack", True),
-    ("a byte in an index", True),
     ("a pack cut short", True),
     ("an index deleted", True),
     ("a snapshot deleted", False),

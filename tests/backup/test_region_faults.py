@@ -86,7 +86,7 @@ def some(names: Iterable[str], *telling: str) -> list[Any]:
     return [pytest.param(each, marks=[] if each in telling else long) for each in names]
 
 
-@pytest.mark.parametrize("name", some(FAULTS, "half open", "expired", "empty listings"))
+@pytest.mark.parametrize("name", some(FAULTS, "half open", "empty listings"))
 def test_a_faulty_region_is_left_for_the_other_and_catches_up(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock, name: str
 ) -> None:

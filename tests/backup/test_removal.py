@@ -296,7 +296,7 @@ def break_off_before_the_end(
     "harm",
     [
         "delete a snapshot",
-        "overwrite a pack",
+        pytest.param("overwrite a pack", marks=pytest.mark.long),
         pytest.param("delete a pack", marks=pytest.mark.long),
     ],
 )

@@ -23,7 +23,7 @@ from tenants.models import Tenant
 from tests.backup.proving import prove, read_all, rows
 from tests.backup.vaults import A, B, Vault, set_policy, vault, vaults
 from tests.cast import ADA, FakeClock, add_folder, back_up, fill, rows_of
-from web import parts
+from web import duties
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -181,7 +181,7 @@ def test_a_dispatcher_rings_for_turns_and_a_worker_proves(
 ) -> None:
     add_folder(runtime, acme, tmp_path / "files")
     point = back_up(runtime, acme)
-    assert rota.plan in parts.PLANNERS
+    assert rota.plan in duties.PLANNERS
     clock.forward(days=8)
     dispatcher = Dispatcher(runtime.database, runtime.app, (), (rota.plan,), runtime.now())
     dispatcher.round(runtime.now())

@@ -51,6 +51,15 @@ KEK_STAGES = ("begun", "added", "rewrapped", "retired")
 PASSWORD_STAGES = ("staged", "added", "opened", "promoted", "removed", "erased")
 
 
+def cases(stages: tuple[str, ...], telling: str) -> list[Any]:
+    """Each stage, before and after it is noted: after one it is nearly as before the next."""
+    after = [
+        pytest.param(each, True, marks=[] if each == telling else pytest.mark.long)
+        for each in stages
+    ]
+    return [*((each, False) for each in stages), *after]
+
+
 class Died(BaseException):
     """The worker ends here."""
 
@@ -359,8 +368,7 @@ def lost(runtime: Runtime, tenant: Tenant, row_id: uuid.UUID) -> None:
         dispatch.put_back(session, row, now=runtime.now())
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("stage", KEK_STAGES)
+@pytest.mark.parametrize(("stage", "after"), cases(KEK_STAGES, "rewrapped"))
 def test_a_kek_rotation_that_dies_leaves_everything_readable_and_is_finished(
     runtime: Runtime,
     acme: Tenant,
@@ -385,8 +393,7 @@ def test_a_kek_rotation_that_dies_leaves_everything_readable_and_is_finished(
     require_open(runtime, acme)
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("stage", PASSWORD_STAGES)
+@pytest.mark.parametrize(("stage", "after"), cases(PASSWORD_STAGES, "promoted"))
 def test_a_password_rotation_that_dies_leaves_a_way_in_and_is_finished(
     runtime: Runtime,
     acme: Tenant,
@@ -423,7 +430,14 @@ def the_one_of(runtime: Runtime, tenant: Tenant, held: Vault) -> uuid.UUID:
     return row_id
 
 
-@pytest.mark.parametrize("stage", ["added", "promoted", "removed"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("added", marks=pytest.mark.long),
+        "promoted",
+        pytest.param("removed", marks=pytest.mark.long),
+    ],
+)
 def test_kill_nine_in_a_password_rotation_loses_no_key(
     runtime: Runtime, acme: Tenant, held: Vault, stack: Embedded, tmp_path: Path, stage: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from backup.sources.connection import (
 from backup.sources.directory import Directory
 from backup.sources.postgres import Postgres
 from strongroom.errors import BadValue, NotFound, Refused, StrongroomError
+from strongroom.stack import ports
 from tests.backup.source_database import PASSWORD, Server, serving
 
 SECRET = "hunter2-very-secret"
@@ -132,9 +132,7 @@ def wrong(server: Server, **changes: object) -> tuple[Postgres, Access]:
 
 
 def test_each_way_to_fail_has_its_own_error(server: Server, home: Path) -> None:
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        closed = int(line.getsockname()[1])
+    (closed,) = ports.choose(1)
     access = Access(SECRET.encode(), "127.0.0.1")
     cases: list[tuple[type[StrongroomError], Postgres, Access]] = [
         (Unreachable, *wrong(server, port=closed)),

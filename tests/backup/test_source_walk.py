@@ -127,8 +127,10 @@ def test_a_folder_inside_that_becomes_a_link_while_it_is_read_leads_nowhere(read
 
 def _opened_somewhere(folder: Path) -> bool:
     """A file in it, by anybody."""
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):
-            if link.readlink().parent == folder:
-                return True
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended, or is not ours to look into
+            for link in (process / "fd").iterdir():
+                with suppress(OSError):
+                    if link.readlink().parent == folder:
+                        return True
     return False

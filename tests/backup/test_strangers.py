@@ -57,7 +57,15 @@ def hold_once(held: Vault) -> None:
         pass
 
 
-@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("garbage", marks=pytest.mark.long),
+        pytest.param("no name", marks=pytest.mark.long),
+        "huge",
+        "another's",
+    ],
+)
 def test_a_strange_key_does_no_harm_and_is_reported(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock, kind: str
 ) -> None:

@@ -83,7 +83,7 @@ def test_what_is_whole_passes_and_nothing_is_to_be_healed(
     assert healings(held) == []
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", DATA_FIRST)
 def test_the_content_of_another_tenant_proves_nothing(
     runtime: Runtime, acme: Tenant, bolt: Tenant, tmp_path: Path, clock: FakeClock, level: Level
 ) -> None:
@@ -102,7 +102,7 @@ def test_the_content_of_another_tenant_proves_nothing(
     assert {each.verified_at for each in rows(held)} == {None}
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", DATA_FIRST)
 def test_an_older_state_of_the_same_repository_proves_nothing(
     runtime: Runtime, acme: Tenant, tmp_path: Path, clock: FakeClock, level: Level
 ) -> None:
@@ -121,7 +121,9 @@ def test_an_older_state_of_the_same_repository_proves_nothing(
     assert prove(held, point, level).state is ProofState.FAILED
 
 
-@pytest.mark.parametrize("shown", ["nothing", "a few", "all but one"])
+@pytest.mark.parametrize(
+    "shown", [pytest.param("nothing", marks=pytest.mark.long), "a few", "all but one"]
+)
 def test_a_region_that_lists_too_little_is_not_believed(
     runtime: Runtime,
     acme: Tenant,

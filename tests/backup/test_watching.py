@@ -65,7 +65,11 @@ def proxy(runtime: Runtime, acme: Tenant, impatient: None) -> Iterator[FaultProx
         yield made
 
 
-@pytest.mark.parametrize("fault", [Refuse(), Answer503()], ids=["refuses", "overloaded"])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(Refuse(), marks=pytest.mark.long), Answer503()],
+    ids=["refuses", "overloaded"],
+)
 def test_a_call_ends_when_its_region_is_silent(
     runtime: Runtime, acme: Tenant, tmp_path: Path, proxy: FaultProxy, fault: Fault
 ) -> None:

@@ -55,7 +55,7 @@ class Person:
         self.press("Go on")
 
 
-@pytest.fixture(params=["en", "ar"])
+@pytest.fixture
 def person(request: pytest.FixtureRequest, stand: Stand, open_window: Opener) -> Iterator[Person]:
     window = open_window(stand.origin, locale=request.param, accept_downloads=True)
     owner = People(stand.platform).member(stand.tenant, TenantRole.OWNER)
@@ -70,6 +70,9 @@ def invoices(stand: Stand) -> list[Path]:
     return sorted(stand.folder.path.rglob("*فاتورة*.pdf"))
 
 
+@pytest.mark.parametrize(
+    "person", ["ar", pytest.param("en", marks=pytest.mark.long)], indirect=True
+)
 def test_a_deleted_invoice_comes_back_and_the_restore_is_undone(
     stand: Stand, person: Person
 ) -> None:
@@ -105,6 +108,9 @@ def test_a_deleted_invoice_comes_back_and_the_restore_is_undone(
     invoice.write_bytes(was)
 
 
+@pytest.mark.parametrize(
+    "person", ["en", pytest.param("ar", marks=pytest.mark.long)], indirect=True
+)
 def test_a_folder_is_looked_into_and_downloaded(stand: Stand, person: Person) -> None:
     window = person.window
     person.follow("Open this restore point")

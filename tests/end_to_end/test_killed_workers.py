@@ -31,6 +31,7 @@ from tests.workers import Doing, killed, reap
 MEGABYTE = 1 << 20
 
 
+@pytest.mark.long
 def test_killed_before_the_source_is_read(runtime: Runtime, acme: Tenant, tmp_path: Path) -> None:
     add_folder(runtime, acme, tmp_path / "files")
     run_id = queue(runtime, acme)

@@ -22,12 +22,12 @@ from tests.web.command_line import run
 
 ROOT = Path(__file__).parents[2]
 STEPS = [
-    "strongroom.control_restores:restore",
+    pytest.param("strongroom.control_restores:restore", marks=pytest.mark.long),
     pytest.param("web.recovering:_purge", marks=pytest.mark.long),
     pytest.param("strongroom.rescue:rewrap", marks=pytest.mark.long),
     "backup.adopting:_finish",
     pytest.param("backup.calming:calm", marks=pytest.mark.long),
-    "strongroom.control_restores:finish",
+    pytest.param("strongroom.control_restores:finish", marks=pytest.mark.long),
 ]
 DIE = """
 import importlib, os, signal, sys

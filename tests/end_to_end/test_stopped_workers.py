@@ -33,7 +33,9 @@ def test_a_woken_worker_cannot_record_what_another_has_made_meanwhile(
         worker.hear("reached")
         worker.stop()
         assert until(lambda: [row.id for row in reap(runtime)] == [run_id])
-        made: list[Point | None] = []  # the stopped worker's lease on the repository ends too
+        held = vault(runtime, acme)
+        assert until(lambda: lease_is_over(held))  # the stopped worker's, on the repository
+        made: list[Point | None] = []
         assert until(lambda: made.append(carry_out(runtime, acme, run_id)) or made[-1] is not None)
         worker.wake()
         worker.go_on()
@@ -44,10 +46,10 @@ def test_a_woken_worker_cannot_record_what_another_has_made_meanwhile(
     assert len(rows_of(runtime, acme, Point)) == 1
     assert len(rows_of(runtime, acme, Snapshot)) == 2  # one a region
     assert run_of(runtime, acme, run_id).state is RunState.STORED
-    for held in vaults(runtime, acme):
-        assert len(held.snapshot_ids()) == 1
-        assert held.is_clean()
-        assert restored(held, point, tmp_path / "back") == [digest(tmp_path / "files")]
+    for each in vaults(runtime, acme):
+        assert len(each.snapshot_ids()) == 1
+        assert each.is_clean()
+        assert restored(each, point, tmp_path / "back") == [digest(tmp_path / "files")]
 
 
 def test_a_run_that_nobody_took_over_is_not_failed_by_the_worker_that_wakes(

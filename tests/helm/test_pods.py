@@ -9,11 +9,11 @@ import yaml
 from strongroom.worker import Queue
 from tools import chart_check, helm_template
 from tools.chart_check import CHART, examples
-from web.commands import operate
+from web.cli import main
 
 Document = dict[str, Any]
 QUEUES = [queue.value for queue in Queue]
-SECRETS = ("URL", "REGIONS", "RECORD_KEY", "_PIN", "VAULT_TOKEN", "ACCESS_KEY", "SECRET_KEY")
+SECRETS = ("URL", "REGIONS", "RECORD_KEY", "_PIN", "_TOKEN", "ACCESS_KEY", "SECRET_KEY")
 
 
 def rendered(example: str = "demo", **more: object) -> list[Document]:
@@ -98,9 +98,10 @@ def test_the_command_line_knows_what_the_pods_run(example: str) -> None:
 
     assert {name for name, words in found.items() if not words} <= {"operator", "test"}
     for name, words in found.items():
-        command: click.Command = click.Group(commands=operate.COMMANDS)
+        command: click.Command | None = main
         while words and isinstance(command, click.Group):
-            command, words = command.commands[words[0]], words[1:]
+            command, words = command.get_command(click.Context(command), words[0]), words[1:]
+        assert command is not None
         if words is not None:
             command.make_context(name, words)  # raises on an option it does not know
 

@@ -59,6 +59,8 @@ READ_FROM: dict[str, set[str]] = {
     "dump_hours": {"DUMP_HOURS"},
     "dump_days": {"DUMP_DAYS"},
     "packs": {"PACKS_FOLDER"},
+    "metrics_token": {"METRICS_TOKEN"},
+    "metrics_tenants": {"METRICS_TENANTS"},
     "key_service": {
         "KEYS_PROVIDER",
         *(f"KEYS_AWS_{name}" for name in ("REGION", "ENDPOINT", "KEY")),
@@ -88,9 +90,9 @@ class Asked(dict[str, str]):
 def with_provider(kind: Kind, **more: object) -> list[Document]:
     keys = {"local": {"existingClaim": ""}, **PROVIDERS[kind], "provider": str(kind)}
     web = {"openid": {"existingSecret": "providers"}, "proxies": 1}
-    packs = {"existingConfigMap": "policies"}
-    settings = {"drillsADay": 40}
-    return rendered(keys=keys, settings=settings, web=web, policyPacks=packs, **more)
+    metrics = {"enabled": True, "token": {"existingSecret": "metrics"}, "tenants": 9}
+    more |= {"policyPacks": {"existingConfigMap": "policies"}, "metrics": metrics}
+    return rendered(keys=keys, settings={"drillsADay": 40}, web=web, **more)
 
 
 def given(kind: Kind, component: str) -> dict[str, str]:

@@ -42,12 +42,12 @@ class World:
 
     def tell(self, subject: str, **claims: Any) -> None:
         """What the provider says of somebody."""
-        answer = requests.put(f"{self.issuer}/users/{subject}", json=claims, timeout=5)
+        answer = requests.put(f"{self.issuer}/users/{subject}", json=claims, timeout=60)
         assert answer.ok, answer.text
 
     def approve(self, away: str, subject: str) -> str:
         """Somebody signs in over there; where they are sent back to."""
-        answer = requests.post(away, data={"sub": subject}, allow_redirects=False, timeout=5)
+        answer = requests.post(away, data={"sub": subject}, allow_redirects=False, timeout=60)
         back = urlsplit(answer.headers["Location"])
         return f"{back.path}?{back.query}"
 

@@ -15,7 +15,7 @@ import redis
 from strongroom.dispatch import Dispatcher
 from strongroom.runtime import Runtime
 from strongroom.worker import Queue
-from web import parts
+from web import duties
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ def dispatcher(runtime: Runtime, **different: Any) -> Dispatcher:
     usual = {
         "database": runtime.database,
         "app": runtime.app,
-        "dues": parts.DUES,
-        "planners": parts.PLANNERS,
+        "dues": duties.DUES,
+        "planners": duties.PLANNERS,
         "started": runtime.now(),
     }
     return Dispatcher(**(usual | different))

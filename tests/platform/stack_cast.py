@@ -46,7 +46,7 @@ def processes_of(home: Path) -> list[str]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             folder = str((entry / "cwd").readlink())
         except OSError:
             continue

@@ -122,7 +122,7 @@ def test_the_server_speaks_utc_and_its_clock_is_aware(runtime: Runtime) -> None:
     with runtime.database.session(Role.WEB) as session:
         assert session.execute(text("show timezone")).scalar_one() == "UTC"
         apart = abs(database_now(session) - clock.now())
-    assert apart < timedelta(seconds=5)
+    assert apart < timedelta(minutes=1)  # an hour if it were a time zone
 
 
 def test_a_session_without_a_tenant_after_one_with_it_reads_an_empty_setting_as_none(

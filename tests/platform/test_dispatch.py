@@ -29,9 +29,19 @@ from strongroom.worker import Queue, make_app
 from tenants.models import Tenant
 from tests.cast import FakeClock, add_folder, queue, rows_of, run_of
 from tests.platform.doorbells import Bell, broker, dispatcher, forget, waiting
-from web import parts
+from web import duties
 
 DEAD = "redis://:none@127.0.0.1:1/0"  # nobody listens on port 1
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """From eight in the morning on, wherever the sun is now: at night a tenant's own slot may come
+    up while a test counts what is rung for."""
+    made = FakeClock()
+    morning = made().replace(hour=8, minute=0, second=0, microsecond=0)
+    made.forward(seconds=((morning - made()) % timedelta(days=1)).total_seconds())
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -240,8 +250,8 @@ def test_a_part_that_fails_stops_no_other(
     broken = Due(NoTable, ("nothing",), "broken.task", Queue.COPY)
     going = dispatcher(
         runtime,
-        planners=(broken_planner, *parts.PLANNERS),
-        dues=(broken, *parts.DUES),
+        planners=(broken_planner, *duties.PLANNERS),
+        dues=(broken, *duties.DUES),
     )
     assert going.round(runtime.now()) == 1
     assert waiting(runtime) == [bell_of(acme, run_id)]

@@ -67,7 +67,7 @@ def test_two_migrations_at_once_take_turns(empty_database: Mapping[Role, str]) -
         )
         for _ in range(3)
     ]
-    said = [job.communicate(url, timeout=60)[1] for job in jobs]
+    said = [job.communicate(url, timeout=180)[1] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0, 0], said
     assert tables(url) == {*METADATA.tables, "alembic_version"}
 

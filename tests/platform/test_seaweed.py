@@ -133,7 +133,7 @@ def test_a_taken_port_is_said_and_leaves_nothing_running(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", ports.s3)):
         region = Seaweed(tmp_path / "a", name="region-a", bucket="vault", ports=ports)
         with pytest.raises(seaweed.SeaweedError) as caught:
-            region.start(timeout=20)
+            region.start(timeout=120)
     assert not region.alive()
     assert str(ports.s3) in caught.value.message
 

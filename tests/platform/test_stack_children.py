@@ -230,7 +230,7 @@ def running(text: str) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line = (entry / "cmdline").read_bytes().decode()
+            line = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
         if text in line:

@@ -62,6 +62,6 @@ def test_objects_and_short_credentials_come_and_go(endpoint: str, location: str)
 
 def test_a_process_never_reads_the_list_of_all_endpoints() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -223,7 +223,15 @@ def test_nothing_restored_beside_nothing_recorded_fails(
     assert failed(drill(runtime, acme, point)).startswith("nothing-there")
 
 
-@pytest.mark.parametrize("what", ["flip", "pack gone", "snapshot gone", "all gone"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "flip",
+        "pack gone",
+        pytest.param("snapshot gone", marks=pytest.mark.long),
+        pytest.param("all gone", marks=pytest.mark.long),
+    ],
+)
 def test_what_cannot_be_read_fails_asks_for_healing_and_takes_all_dates_away(
     runtime: Runtime, acme: Tenant, tmp_path: Path, what: str
 ) -> None:

@@ -23,6 +23,7 @@ CREATE FUNCTION take(a int) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN
 CREATE TABLE t (a int CHECK (take(a)));
 INSERT INTO t (a) VALUES (1)
 """
+SHORT = ("a program", "a way up", "an extension")  # the others are kept off in the same way
 # Each acts when the dump is loaded, and not where it comes from; and what the drill says of it.
 HOSTILE = {
     "a program": (
@@ -43,7 +44,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("trap", HOSTILE)
+@pytest.mark.parametrize(
+    "trap",
+    [pytest.param(each, marks=[] if each in SHORT else pytest.mark.long) for each in HOSTILE],
+)
 def test_it_fails_for_want_of_rights_and_does_nothing(
     runtime: Runtime,
     acme: Tenant,

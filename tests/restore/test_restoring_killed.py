@@ -63,11 +63,11 @@ def left_in(runtime: Runtime) -> list[str]:
     ("where", "landed"),
     [
         pytest.param("in the safety point", False, marks=pytest.mark.long),
-        ("after the safety point", False),
+        pytest.param("after the safety point", False, marks=pytest.mark.long),
         pytest.param("after fetching", False, marks=pytest.mark.long),
         ("before the exchange", False),
         ("right after the exchange", True),
-        ("after all but the report", True),
+        pytest.param("after all but the report", True, marks=pytest.mark.long),
     ],
 )
 def test_a_folder_in_place_is_wholly_old_or_new_and_the_next_attempt_ends_it(
@@ -95,9 +95,9 @@ def test_a_folder_in_place_is_wholly_old_or_new_and_the_next_attempt_ends_it(
 @pytest.mark.parametrize(
     "where",
     [
-        "before the exchange",
+        pytest.param("before the exchange", marks=pytest.mark.long),
         "right after the exchange",
-        "after all but the report",
+        pytest.param("after all but the report", marks=pytest.mark.long),
     ],
 )
 def test_a_folder_aside_is_there_once(
@@ -114,7 +114,10 @@ def test_a_folder_aside_is_there_once(
     assert faces(Path(report(ended)["where"])) == faces(folder)
 
 
-@pytest.mark.parametrize("where", ["right after the exchange", "after all but the report"])
+@pytest.mark.parametrize(
+    "where",
+    ["right after the exchange", pytest.param("after all but the report", marks=pytest.mark.long)],
+)
 def test_a_named_folder_is_filled_once(
     runtime: Runtime, acme: Tenant, outside: Path, kill: Kill, where: str
 ) -> None:
@@ -153,7 +156,7 @@ def family(server: psycopg.Connection[Any], database: SourceDatabase) -> list[st
     ("where", "landed"),
     [
         pytest.param("while the throw-away cluster runs", False, marks=pytest.mark.long),
-        ("while it is loaded beside", False),
+        pytest.param("while it is loaded beside", False, marks=pytest.mark.long),
         ("before the swap", False),
         ("right after the swap", True),
     ],
@@ -182,7 +185,10 @@ def test_a_database_in_place_is_wholly_old_or_new_and_the_next_attempt_ends_it(
     assert len(safety_runs(runtime, acme)) == 1
 
 
-@pytest.mark.parametrize("where", ["while it is loaded beside", "right after it was named"])
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param("while it is loaded beside", marks=pytest.mark.long), "right after it was named"],
+)
 def test_a_database_aside_is_there_once(
     runtime: Runtime,
     acme: Tenant,

@@ -22,7 +22,7 @@ from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import Home
 from tests import cast
-from web import parts
+from web import duties
 from web.cli import main
 
 Counts = dict[str, int]
@@ -86,7 +86,7 @@ class Desk:
         over = threading.Event()
         threads = [
             threading.Thread(target=self._work, args=(over, due), name=due.task)
-            for due in parts.DUES
+            for due in duties.DUES
         ]
         for thread in threads:
             thread.start()

@@ -36,7 +36,8 @@ from web.scope import Access
 
 NO_ONE = uuid.UUID(int=1)
 OPEN = {
-    *("static", "probes.alive", "probes.ready", "signing.sign_in", "signing.link"),
+    *("static", "probes.alive", "probes.ready", "metrics.show"),
+    *("signing.sign_in", "signing.link"),
     *("signing.use_link", "signing.with_provider", "signing.back"),
 }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,11 @@ from tests import cast
 from tests.backup.vaults import set_policy
 from tests.platform.stack_cast import until
 from tests.web.command_line import Desk, run, sit_down
-from web import following
-from web.cli import main
+from web import contract, following
+from web.cli import COMMANDS as COMMAND_LINES
+from web.cli import WHERE, main
 
-
-def commands(group: click.Group = main, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, (*above, name))
-        else:
-            yield (*above, name)
-
-
-COMMANDS = list(commands())
+COMMANDS = [tuple(words.split()) for words, _command in contract.commands()]
 PROMISED = """
 up, demo, doctor, status, plan list, plan apply, plan show, region list, region add,
 region check, tenant list, tenant add, tenant show, tenant plan, source list, source add,
@@ -61,6 +55,31 @@ def test_every_command_that_was_promised_is_there() -> None:
     words = {" ".join(name) for name in COMMANDS}
 
     assert {word.strip() for word in PROMISED.split(",")} - words == set()
+
+
+def test_the_list_of_commands_is_of_their_own_words() -> None:
+    """It is shown without loading them."""
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None
+        assert COMMAND_LINES[WHERE[name]][name] == command.get_short_help_str(limit=1000)
+
+
+def test_help_is_there_without_loading_the_platform() -> None:
+    """Nothing that every call would pay for: help takes a tenth of a second, not a whole one."""
+    look = "import sys; from web.cli import main; main(['--help'])"
+    watched = (
+        f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {look}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watched], capture_output=True, text=True, check=True
+    )
+
+    assert "Usage:" in done.stdout
+    assert not {"sqlalchemy", "celery", "botocore", "structlog", "psycopg"} & set(
+        done.stderr.split()
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
@@ -182,7 +201,7 @@ def test_the_whole_job_by_commands(desk: Desk, folder: Path, tmp_path: Path) -> 
     assert {e["path"] for e in desk.json("find", "acme", "*/0.txt")} == {"/letters/0.txt"}
     assert [r["state"] for r in desk.json("restores", "list", "acme")] == ["done", "done"]
     assert not any(p["goes"] for p in desk.json("retention", "preview", "acme"))
-    assert "There is no sign of the dispatcher." in desk("status").out
+    assert "There is no sign of the dispatcher." in desk("status").err
     cast.alive(desk.runtime)
     assert desk("status").code == 0
 

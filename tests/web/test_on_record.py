@@ -5,11 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 
 from strongroom.audit import exporting, places
@@ -21,7 +19,7 @@ from strongroom.stack.embedded import Embedded
 from strongroom.stack.home import RECORD_KEY
 from tests.web import command_line
 from tests.web.command_line import Desk
-from web.cli import main
+from web import contract
 
 LOOKS = None  # changes nothing and shows no data of a tenant
 # The code of what a command does; several where it does several. A new command needs a line.
@@ -110,18 +108,8 @@ NOTING = ("record.note", "noted")
 SOURCES = "platform/strongroom backup restore tenants web"
 
 
-def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
-    if not isinstance(group, click.Group):
-        yield " ".join(path)
-        return
-    if group.invoke_without_command and path:
-        yield " ".join(path)
-    for name, each in group.commands.items():
-        yield from commands(each, (*path, name))
-
-
 def test_every_command_has_a_rule_about_the_record() -> None:
-    assert set(commands(main)) == set(ON_RECORD)
+    assert {words for words, _command in contract.commands()} == set(ON_RECORD)
 
 
 def noted() -> set[str]:

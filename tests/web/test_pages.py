@@ -223,11 +223,14 @@ def test_ready_tells_the_truth_and_which_part(runtime: Runtime) -> None:
 
     assert whole.get("/readyz").json == {
         "ok": True,
-        "parts": {"database": "ok", "broker": "ok"},
+        "parts": {"database": "ok", "schema": "ok", "broker": "ok"},
     }
     answer = broken.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json == {"ok": False, "parts": {"database": "ok", "broker": "unreachable"}}
+    assert answer.json == {
+        "ok": False,
+        "parts": {"database": "ok", "schema": "ok", "broker": "unreachable"},
+    }
     assert broken.get("/healthz").status_code == 200
 
 

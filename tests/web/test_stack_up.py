@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 PROGRAM = [sys.executable, "-m", "web.cli"]
-SECONDS = 60  # a start on a busy machine
+SECONDS = 180  # a start on a busy machine
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ assert not heavy, heavy
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     bare = {name: value for name, value in os.environ.items() if "STRONGROOM" not in name}
     return subprocess.run(
-        [sys.executable, *words], env=bare, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *words], env=bare, capture_output=True, text=True, timeout=180, check=False
     )
 
 

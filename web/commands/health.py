@@ -1,4 +1,4 @@
-"""`strongroom status` and `strongroom doctor`."""
+"""`strongroom status`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from strongroom.errors import Incomplete
-from web import checkup, readings
+from web import readings
 from web.output import Screen, when
 from web.session import common, connect
 
@@ -53,21 +53,4 @@ def _all_well(count: int) -> str:
     return "The one tenant is protected." if count == 1 else f"All {count} tenants are protected."
 
 
-@click.command()
-@common
-def doctor(home: Path | None, as_json: bool) -> None:
-    """Every precondition, kept or not, with the remedy. Exit 1 if one is not kept.
-
-    Example: strongroom doctor
-    """
-    found = [each.to_json() for each in checkup.examine(home)]
-    Screen(as_json).table(
-        found,
-        ["", "precondition", "found", "remedy"],
-        [["✓" if f["ok"] else "✗", f["name"], f["found"], f["remedy"]] for f in found],
-    )
-    if not all(each["ok"] for each in found):
-        click.get_current_context().exit(1)
-
-
-COMMANDS = (status, doctor)
+COMMANDS = (status,)

@@ -1,26 +1,18 @@
-"""`strongroom up`, `serve`, `migrate`, `status`, `doctor`, `demo`."""
+"""`strongroom up` and `demo`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from strongroom import program, schema
-from strongroom.db import Role
 from strongroom.errors import StrongroomError
-from strongroom.worker import Queue
-from web import serve as serving
 from web import stack as stacks
-from web import working
 from web.acting import local
 from web.demo import people as sample_people
 from web.demo import run as demonstration
-from web.models import METADATA
 from web.output import Screen, size
-from web.places import find_settings
 from web.session import common, connect
 
 PORT = click.IntRange(1, 65535)
@@ -106,79 +98,4 @@ class DemoFailed(StrongroomError):
     code = "demo-failed"
 
 
-@click.group()
-def serve() -> None:
-    """One long-running process of the platform; the chart and `up` start them."""
-
-
-@serve.command()
-@common
-def dispatcher(home: Path | None, as_json: bool) -> None:
-    """Finds what falls due and rings for it. Any number may run.
-
-    Example: strongroom serve dispatcher
-    """
-    _become("dispatcher", home=home)
-
-
-@serve.command()
-@common
-def upkeep(home: Path | None, as_json: bool) -> None:
-    """Keeps dumps of the control database, escrow wraps and signed records. One is enough.
-
-    It alone needs STRONGROOM_DATABASE_URL_DUMPER.
-
-    Example: strongroom serve upkeep
-    """
-    _become("upkeep", home=home)
-
-
-@serve.command()
-@click.option(
-    "--queue",
-    "queues",
-    multiple=True,
-    required=True,
-    type=click.Choice([queue.value for queue in Queue]),
-)
-@click.option("--concurrency", type=click.IntRange(1, 256), default=1, show_default=True)
-@common
-def worker(home: Path | None, as_json: bool, queues: tuple[str, ...], concurrency: int) -> None:
-    """Carries out what the queues ring for.
-
-    Example: strongroom serve worker --queue restore --concurrency 2
-    """
-    named = [word for name in queues for word in ("--queue", name)]
-    _become("worker", *named, "--concurrency", str(concurrency), home=home)
-
-
-def _become(part: str, *options: str, home: Path | None) -> NoReturn:
-    """The same process, without the command line in memory; what is missing is said before."""
-    find_settings(home)
-    program.become(working.argv(part, *options, home=home))
-
-
-@serve.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=PORT, default=8080, show_default=True)
-@common
-def web(home: Path | None, as_json: bool, host: str, port: int) -> None:
-    """The pages.
-
-    Example: strongroom serve web --host 0.0.0.0
-    """
-    serving.web(find_settings(home), host=host, port=port)
-
-
-@click.command()
-@common
-def migrate(home: Path | None, as_json: bool) -> None:
-    """Bring the control database to this version's schema.
-
-    Example: strongroom migrate
-    """
-    schema.upgrade(find_settings(home).databases[Role.MIGRATOR], METADATA)
-    Screen(as_json).give({"ok": True}, text="The schema is up to date.")
-
-
-COMMANDS = (up, demo, serve, migrate)
+COMMANDS = (up, demo)

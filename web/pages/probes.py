@@ -9,7 +9,9 @@ from flask import Blueprint
 from kombu import Connection
 from sqlalchemy import text
 
+from strongroom import schema_versions
 from strongroom.db import Role
+from strongroom.errors import StrongroomError
 from strongroom.runtime import Runtime
 
 SECONDS = 2  # a part that takes longer to answer cannot be relied on
@@ -17,11 +19,18 @@ SECONDS = 2  # a part that takes longer to answer cannot be relied on
 log = structlog.get_logger(__name__)
 
 
+class SchemaOld(StrongroomError):
+    """The database was not migrated to this version yet."""
+
+    code = "schema-old"
+
+
 def make(runtime: Runtime) -> Blueprint:
     """`/healthz` and `/readyz`; open to all, and they name parts, never addresses."""
     probes = Blueprint("probes", __name__)
     parts: dict[str, Callable[[], None]] = {
         "database": lambda: ask_database(runtime),
+        "schema": lambda: ask_schema(runtime),
         "broker": lambda: ask_broker(runtime),
     }
 
@@ -32,9 +41,8 @@ def make(runtime: Runtime) -> Blueprint:
     @probes.get("/readyz")
     def ready() -> tuple[dict[str, object], int]:
         found = {name: _answers(name, ask) for name, ask in parts.items()}
-        ok = all(found.values())
-        words = {name: "ok" if each else "unreachable" for name, each in found.items()}
-        return {"ok": ok, "parts": words}, 200 if ok else 503
+        ok = set(found.values()) == {"ok"}
+        return {"ok": ok, "parts": found}, 200 if ok else 503
 
     return probes
 
@@ -44,6 +52,14 @@ def ask_database(runtime: Runtime) -> None:
     with runtime.database.session(page_role(runtime)) as session:
         session.execute(text(f"set local statement_timeout = '{SECONDS}s'"))
         session.execute(text("select 1"))
+
+
+def ask_schema(runtime: Runtime) -> None:
+    """Raises if the database is older than this code: pages would ask for what is not there."""
+    with runtime.database.session(page_role(runtime)) as session:
+        session.execute(text(f"set local statement_timeout = '{SECONDS}s'"))
+        if schema_versions.is_old(session):
+            raise SchemaOld("The schema is older than this version. Run `strongroom migrate`.")
 
 
 def ask_broker(runtime: Runtime) -> None:
@@ -58,10 +74,13 @@ def page_role(runtime: Runtime) -> Role:
     return Role.OPERATOR if Role.OPERATOR in runtime.settings.databases else Role.WEB
 
 
-def _answers(name: str, ask: Callable[[], None]) -> bool:
+def _answers(name: str, ask: Callable[[], None]) -> str:
     try:
         ask()
+    except SchemaOld as error:
+        log.warning("the database waits for its migration", error=error.message)
+        return "old"
     except Exception as error:  # noqa: BLE001 - any failure means that it cannot be used
         log.warning("a part does not answer", part=name, error=type(error).__name__)
-        return False
-    return True
+        return "unreachable"
+    return "ok"

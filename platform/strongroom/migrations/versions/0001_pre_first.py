@@ -2339,6 +2339,7 @@ def isolate() -> None:
         "'grant temporary on database %I to worker', current_database()); end $$"
     )
     op.execute("grant select on plan_versions, regions to web, worker, dispatcher, operator")
+    op.execute("grant select on alembic_version to web, operator")  # whether it is old, for probes
     op.execute("grant insert on plan_versions to operator")
     for table in ("pack_versions", "promise_attestations", "promise_readings"):
         op.execute(f"grant select, insert on {table} to operator")
