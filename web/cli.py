@@ -17,6 +17,7 @@ from strongroom.audit import entries
 from strongroom.audit.leaves import Channel
 from web import failing, logs
 from web.commands import (
+    alerts,
     audit,
     backups,
     drills,
@@ -25,6 +26,7 @@ from web.commands import (
     health,
     keys,
     kit,
+    notices,
     operate,
     people,
     plans,
@@ -39,7 +41,8 @@ from web.output import Screen
 
 GROUPS = (
     *(operate, health, plans, regions, tenants, schedules, backups),
-    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people, audit),
+    *(drills, findings, restores, keys, kit, undelete, escrow, recover, people, audit, alerts),
+    notices,
 )
 
 

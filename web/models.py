@@ -5,11 +5,14 @@ import backup.models
 import backup.record_rows
 import restore.delivery.models
 import restore.models
+import strongroom.alerts.models
 import strongroom.audit.entries
 import strongroom.buried
 import strongroom.control_dumps
 import strongroom.escrow
+import strongroom.heartbeats
 import strongroom.lifecycle
+import strongroom.notices.models
 import strongroom.people.models
 import strongroom.regions
 import strongroom.secrets_at_rest

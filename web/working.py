@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 
 from restore.delivery import making
-from strongroom import control_restores, program, runtime
+from strongroom import control_restores, deadman, heartbeats, program, runtime, signs_of_life
 from strongroom.audit import entries
 from strongroom.audit.leaves import Channel
 from strongroom.audit.sequencing import Sequencer
-from strongroom.db import Role
+from strongroom.db import Database, Role
 from strongroom.dispatch import Dispatcher
 from strongroom.errors import StrongroomError
+from strongroom.runtime import Runtime
 from strongroom.settings import Settings
 from strongroom.worker import Queue
 from web import logs, parts
@@ -86,10 +87,25 @@ def dispatch(settings: Settings) -> None:
         started=made.now(),
     )
     log.info("the dispatcher runs", process=os.getpid())
+    signs = signs_of_life.Signs(made.database, Role.DISPATCHER, ("dispatcher",))
+    well = _press_the_switch(made, stop)
     while not stop.is_set():
         began = time.monotonic()
         going.round(made.now())
+        if not going.failures:
+            well.touch()
+            signs.give()
         stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
+
+
+def _press_the_switch(made: Runtime, stop: threading.Event) -> signs_of_life.Wellness:
+    """Beside the rounds, so that a slow answer delays nothing; only where one is set."""
+    well = signs_of_life.Wellness(made.database, Role.DISPATCHER)
+    url = made.settings.dead_mans_switch
+    if url:
+        switch = deadman.Switch(url, well.is_well)
+        threading.Thread(target=switch.run, args=(stop,), name="switch", daemon=True).start()
+    return well
 
 
 def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> int:
@@ -100,6 +116,16 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
         runtime.use(parts.make_runtime(settings))
 
     worker_process_init.connect(begin, weak=False)
+    signs = signs_of_life.Signs(
+        Database(settings.databases), Role.WORKER, tuple(f"worker:{queue}" for queue in queues)
+    )
+
+    def go_on(sender: Any, **_: Any) -> None:
+        """By the worker's own timer, in the process that forks: no thread of ours is beside it."""
+        signs.give_once()
+        sender.timer.call_repeatedly(heartbeats.EVERY_SECONDS, signs.give_once)
+
+    worker_ready.connect(go_on, weak=False)
     made = parts.make_runtime(settings)
     control_restores.require_finished(made.database.engine(Role.WORKER))
     made.database.close()  # the processes of the pool have connections of their own
@@ -123,7 +149,11 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
 
 def keep_up(settings: Settings) -> None:
     """Dumps of the control database, escrow wraps and records, until SIGTERM."""
+    # Of this process alone: the others hold less in memory.
+    from strongroom.notices.courier import Courier
     from web import upkeep
+    from web.notices import writing
+    from web.notices.watch import Watch
 
     stop = _stop_event()
     made = parts.make_runtime(settings)
@@ -133,12 +163,22 @@ def keep_up(settings: Settings) -> None:
     recording = threading.Thread(
         target=Sequencer(made).run, args=(stop,), name="sequencer", daemon=True
     )
-    recording.start()
+    courier = Courier(made, writing.writer(settings.web))
+    looking = Watch(made, parts.DUES)
+    beside = [
+        recording,
+        threading.Thread(target=courier.run, args=(stop,), name="courier", daemon=True),
+        threading.Thread(target=looking.run, args=(stop,), name="watch", daemon=True),
+    ]
+    for each in beside:
+        each.start()
     log.info("the upkeep runs", process=os.getpid())
     while not stop.is_set():
         going.round()
         stop.wait(upkeep.ROUND_SECONDS)
-    recording.join(timeout=5)  # a round that is cut short is made good by the next process
+    until = time.monotonic() + 5  # a round that is cut short is made good by the next process
+    for each in beside:
+        each.join(timeout=max(0.0, until - time.monotonic()))
 
 
 def _stop_event() -> threading.Event:

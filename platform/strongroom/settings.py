@@ -56,6 +56,7 @@ class Settings:
     drills_a_day: int | None = None  # rehearsed restores by rota; None: what the policies need
     dump_hours: int = DUMP_HOURS  # a dump of the control database this often
     dump_days: int = DUMP_DAYS  # and kept so long
+    dead_mans_switch: str = field(default="", repr=False)  # asked while all is well; empty: none
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -77,6 +78,7 @@ def from_stack(stack: Mapping[str, Any]) -> Settings:
         restic=restic_program(),
         record_key=_secret(home / "secrets" / RECORD_KEY),
         openid=_providers_of(home),
+        dead_mans_switch=_secret(home / "dead-mans-switch").strip(),
     )
 
 
@@ -103,6 +105,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         dump_hours=reader.count("DUMP_HOURS", most=DUMP_HOURS) or DUMP_HOURS,
         dump_days=reader.count("DUMP_DAYS") or DUMP_DAYS,
         record_key=reader.text("RECORD_KEY", default=""),
+        dead_mans_switch=reader.address("DEAD_MANS_SWITCH_URL"),
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -140,6 +143,14 @@ class _Reader:
             self.problems.append(f"  STRONGROOM_{name} is {raw[:20]!r}; give a number {wanted}.")
             return None
         return int(raw)
+
+    def address(self, name: str) -> str:
+        """A URL, or nothing. It is not shown: who knows it may be able to use it."""
+        raw = self.text(name, default="").strip()
+        if raw and not raw.startswith(("https://", "http://")):
+            self.problems.append(f"  STRONGROOM_{name} is no URL; write one like https://….")
+            return ""
+        return raw
 
     def key_service(self) -> KeyService:
         token_file = self._environment.get("STRONGROOM_KEYS_VAULT_TOKEN_FILE")

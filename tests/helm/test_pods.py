@@ -74,7 +74,7 @@ def test_each_part_gets_the_secrets_it_needs_and_no_others() -> None:
     assert found == {
         "web": {"database-web", "database-people", "database-operator", "broker"},
         "dispatcher": {"database-dispatcher", "broker"},
-        "upkeep": {*vaults, "database-dumper", "database-operator"},
+        "upkeep": {*vaults, "database-dumper", "database-operator", "database-people"},
         "operator": {*everything, "database-operator", "database-people"},
         "migration": {"database-migrator"},
         "test": set(),

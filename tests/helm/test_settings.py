@@ -58,6 +58,7 @@ READ_FROM: dict[str, set[str]] = {
     "drills_a_day": {"DRILLS_A_DAY"},
     "dump_hours": {"DUMP_HOURS"},
     "dump_days": {"DUMP_DAYS"},
+    "dead_mans_switch": {"DEAD_MANS_SWITCH_URL"},
     "key_service": {
         "KEYS_PROVIDER",
         *(f"KEYS_AWS_{name}" for name in ("REGION", "ENDPOINT", "KEY")),
@@ -87,7 +88,8 @@ class Asked(dict[str, str]):
 def with_provider(kind: Kind, **more: object) -> list[Document]:
     keys = {"local": {"existingClaim": ""}, **PROVIDERS[kind], "provider": str(kind)}
     web = {"openid": {"existingSecret": "providers"}, "proxies": 1}
-    return rendered(keys=keys, settings={"drillsADay": 40}, web=web, **more)
+    dispatcher = {"deadMansSwitch": {"existingSecret": "switch"}}
+    return rendered(keys=keys, settings={"drillsADay": 40}, web=web, dispatcher=dispatcher, **more)
 
 
 def given(kind: Kind, component: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ TABLES = every_table.tables()
 PERSONAL = {
     "accounts",
     "identities",
+    "notice_refusals",
     "one_time_links",
     "openid_visits",
     "passkeys",
@@ -36,8 +37,12 @@ PERSONAL = {
 }
 OF_ALL = PERSONAL | {
     "alembic_version",
+    "alerts",
     "control_dumps",
     "escrow_keys",
+    "heartbeats",
+    "mail_servers",
+    "notice_channels",
     "plan_versions",
     "record_checkpoints",
     "record_keys",
