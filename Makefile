@@ -65,7 +65,7 @@ pictures: ## the main pages as they look, into docs/images
 lock: ## pin the packages again after a change in pyproject.toml (UPGRADE=1: newest of everything)
 	$(SETUP) dev
 	@$(COMPILE) pyproject.toml requirements/build.in --extra embedded -o requirements/run.txt
-	@$(COMPILE) pyproject.toml --extra worker --extra vault --extra pkcs11 -c requirements/run.txt -o requirements/production.txt
+	@$(COMPILE) pyproject.toml --extra worker --extra vault --extra pkcs11 --extra apprise -c requirements/run.txt -o requirements/production.txt
 	@$(COMPILE) requirements/build.in -c requirements/run.txt -o requirements/build.txt
 	@$(COMPILE) requirements/dev.in -c requirements/run.txt -o requirements/dev.txt
 	@$(COMPILE) requirements/chart.in -c requirements/run.txt -c requirements/dev.txt -o requirements/chart.txt

@@ -9,10 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup.models import AllowedPlace, Source
-from backup.sources import directory, hosts, kinds
+from backup.sources import directory, kinds
 from backup.sources.allowance import Allowance
 from backup.sources.connection import Access
 from backup.states import PlaceKind
+from strongroom import hosts
 from strongroom.keys import Context
 from strongroom.runtime import Runtime
 from strongroom.secrets_at_rest import vault_has

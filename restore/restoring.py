@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from backup import places, wanted
 from backup.making import failure_of
@@ -40,6 +41,7 @@ from strongroom.dispatch import back_off
 from strongroom.errors import StrongroomError
 from strongroom.keys import KeyUnreachable
 from strongroom.lifecycle import Move, Overtaken, Reason, advance
+from strongroom.notices import people
 from strongroom.runtime import Runtime
 from strongroom.storage import StorageError
 
@@ -47,6 +49,8 @@ ATTEMPTS = 5
 # Waited out, however long it takes: it says nothing against the restore, and no attempt is counted.
 PATIENT = (SourceBusy, BackupUnderWay)
 PAUSE = timedelta(seconds=30)
+
+TOLD = {RestoreState.DONE: "restore.done", RestoreState.FAILED: "restore.failed"}
 
 log = structlog.get_logger(__name__)
 
@@ -223,5 +227,13 @@ def _end(going: Going, state: RestoreState, reason: Reason, values: dict[str, An
             row = session.get_one(Restore, going.row.id)
             advance(session, row, state, move)
             queueing.wake(session, row, now=now)
+            if state in TOLD and not row.dry_run:
+                _tell(session, row, TOLD[state], now)
     except Overtaken as error:
         log.warning("a restore went on elsewhere", restore=str(going.row.id), error=error.message)
+
+
+def _tell(session: Session, row: Restore, kind: str, now: datetime) -> None:
+    """Who asked for it, in the same transaction."""
+    params = {"restore": str(row.id), "asked_at": row.asked_at.isoformat()}
+    people.tell_who_asked(session, row.tenant_id, row.asked_by, kind, str(row.id), params, now=now)

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from strongroom.db import Base
@@ -34,6 +34,9 @@ class Tenant(Base):
     """A customer of the company that runs Strongroom."""
 
     __tablename__ = "tenants"
+    __table_args__ = (
+        Index("uq_tenants_canary", "canary", unique=True, postgresql_where=text("canary")),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
     slug: Mapped[str] = mapped_column(unique=True)
@@ -45,6 +48,8 @@ class Tenant(Base):
     keep_in: Mapped[list[str] | None]  # the only countries its data may lie in; None: anywhere
     own_schedule: Mapped[dict[str, Any] | None]  # times of its own: resolving.SCHEDULE says which
     plan_version_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("plan_versions.id"))
+    # Broken on purpose every day, to see whether an alert comes: nobody's data, and no trouble.
+    canary: Mapped[bool] = mapped_column(default=False, server_default="false")
     created_at: Mapped[datetime]
 
     def __repr__(self) -> str:

@@ -129,6 +129,7 @@ def _tenant(session: Session, body: Body, tools: Tools) -> None:
             id=tenant_id,
             plan_version_id=plan.id,
             created_at=datetime.fromisoformat(body["created_at"]),
+            canary=bool(body.get("canary")),
             **{name: body.get(name) for name in COLUMNS},
         )
     )

@@ -54,6 +54,7 @@ def body_of(session: Session, tenant: Tenant) -> dict[str, Any]:
         "tenant": str(tenant.id),
         "subject": str(tenant.id),
         **{name: getattr(tenant, name) for name in COLUMNS},
+        "canary": tenant.canary,
         "created_at": tenant.created_at.isoformat(),
         "plan": {"code": plan.code, "version": plan.version, "name": plan.name, "body": plan.body},
         "policy": {

@@ -20,20 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import func, text
+from sqlalchemy import text
 
 from backup import planning, runs, tasks
 from backup.models import BackupRun, Point, Source
 from backup.planning import Order
 from backup.states import Trigger
+from strongroom import heartbeats
 from strongroom.actors import Actor, ActorKind
-from strongroom.beats import Beat, Part
 from strongroom.db import Base, Role
 from strongroom.runtime import Runtime
 from tenants import onboarding, sourcing
 from tenants.models import Tenant
 from tenants.onboarding import NewTenant
 from tenants.sourcing import NewSource
+from web.footing import PARTS
 from web.models import METADATA
 
 ADA = Actor(ActorKind.OPERATOR, "ada")
@@ -187,7 +188,5 @@ def counts(runtime: Runtime) -> dict[str, int]:
 
 def alive(runtime: Runtime) -> None:
     """Every part of the platform gives a sign of life, now."""
-    for part in Part:
-        with runtime.database.session(Role.OPERATOR) as session:
-            now = func.clock_timestamp()
-            session.merge(Beat(owner=f"test:{part}", part=part, begun_at=now, at=now, facts={}))
+    with runtime.database.session(Role.OPERATOR) as session:
+        heartbeats.beat(session, *(name for names in PARTS.values() for name in names))

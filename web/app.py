@@ -22,6 +22,7 @@ from strongroom.runtime import Runtime
 from web import cookies, scope
 from web.pages import (
     account,
+    alerts,
     console,
     enrolling,
     failures,
@@ -73,7 +74,9 @@ def create_app(runtime: Runtime) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MOST_BYTES
     cookies.register(app, site)
     scope.register(app, runtime, site)
-    app.context_processor(lambda: {"signed_in": scope.somebody()})
+    app.context_processor(
+        lambda: {"signed_in": scope.somebody(), "sees_alerts": alerts.is_for_them}
+    )
     language.register(app)
     formats.register(app)
     words.register(app)
@@ -90,6 +93,7 @@ def create_app(runtime: Runtime) -> Flask:
         account.make_home(runtime),
         account.make(runtime, site),
         support.make(runtime),
+        alerts.make(runtime),
         tenant.make(runtime, site),
     ):
         app.register_blueprint(blueprint)

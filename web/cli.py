@@ -19,6 +19,9 @@ import click
 
 # The modules of `web.commands`, their commands, and each command's line in `strongroom --help`.
 COMMANDS: Mapping[str, Mapping[str, str]] = {
+    "alerts": {
+        "alert": "Alerts: what is wrong, one for each cause, however many tenants it concerns.",
+    },
     "audit": {
         "audit": "The record: who did what, to whom, why, from where; and proof that nobody changed it.",
     },
@@ -56,6 +59,9 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
     },
     "kit": {
         "kit": "The exit kit: a tenant's backups without us.",
+    },
+    "notices": {
+        "notice": "Messages: where operators are told, through which server, and what was sent.",
     },
     "operate": {
         "demo": "The main job from nothing to a proven restore, on three sample tenants; ends by itself.",

@@ -47,6 +47,15 @@ ENTRY = (
     *("entry", "place", "at", "code", "by", "tenant", "of", "subject", "about", "reason"),
     *("channel", "ending", "details"),
 )
+ALERT = (
+    *("alert", "group", "code", "severe", "count", "worst", "title", "todo", "command", "params"),
+    *("opened_at", "seen_at", "closed_at", "told_at", "acknowledged", "snoozed"),
+)
+CHANNEL = ("channel", "kind", "level", "language", "to", "allowed", "added_at", "by")
+MESSAGE = (
+    *("message", "kind", "to", "tenant", "state", "attempts", "at", "due_at", "ended_at"),
+    *("failure", "receipt"),
+)
 GRANT = ("grant", "tenant", "who", "scope", "state", "until", "reason")
 PROMISE = ("pack", "id", "state", "evidence")
 PLAN = ("code", "version", "name", *(each.name for each in fields(EffectivePolicy)))
@@ -72,6 +81,10 @@ ANSWERS: Mapping[str, Answer] = {
     "account link": Answer((*ACCOUNT, "link")),
     "account list": many(*ACCOUNT),
     "account reset-factor": Answer(ACCOUNT),
+    "alert ack": Answer(ALERT),
+    "alert list": many(*ALERT, codes={3: "one is neither acknowledged nor snoozed"}),
+    "alert show": Answer(ALERT),
+    "alert snooze": Answer(ALERT),
     "audit export": Answer(("file", "entries", "keys", "record_key")),
     "audit mend": Answer(
         ("mended", "region", "before", "after", "lost"),
@@ -141,6 +154,24 @@ ANSWERS: Mapping[str, Answer] = {
     ),
     "kit export": Answer(("folder", "files", "until")),
     "migrate": Answer(("ok",)),
+    "notice canary set-up": Answer(("tenant", "slug")),
+    "notice canary show": Answer(
+        ("canary", "ran", "failed_as_it_should", "heard", "silent"),
+        codes={3: "there is none, or some channel did not hear it in time (`silent`)"},
+    ),
+    "notice channels add-apprise": Answer(CHANNEL),
+    "notice channels add-email": Answer(CHANNEL),
+    "notice channels add-webhook": Answer((*CHANNEL, "secret")),
+    "notice channels list": many(*CHANNEL, codes={3: "there is none: nobody is told of anything"}),
+    "notice channels remove": Answer(("channel", "removed")),
+    "notice channels test": Answer(
+        ("channel", "state", "receipt"), codes={1: "the message was not taken"}
+    ),
+    "notice list": many(*MESSAGE, codes={3: "one of these was given up"}),
+    "notice mail-server": Answer(
+        ("host", "port", "security", "sender", "username", "set_at", "by"),
+        codes={3: "none is set"},
+    ),
     "plan apply": many("code", "version", "changed"),
     "plan list": many(*PLAN),
     "plan show": Answer(PLAN),

@@ -16,16 +16,34 @@ from typing import Any
 from sqlalchemy import exists, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
-from strongroom import beats
 from strongroom.audit import inspecting
-from strongroom.beats import SILENT, Part, Sign
 from strongroom.db import Role
 from strongroom.dispatch import CLOCKS_APART
+from strongroom.heartbeats import SILENT, Heartbeat
 from strongroom.lifecycle import database_now
 from strongroom.looks import KEYS, Look
 from strongroom.runtime import Runtime
-from web import parts, upkeep
+from strongroom.signs_of_life import CARRIERS
+from strongroom.worker import Queue
+from web import duties, upkeep
 
+
+class Part(StrEnum):
+    """What has to run somewhere, in people's words."""
+
+    DISPATCHER = "dispatcher"
+    WORKER = "worker"  # of backups, copies, proofs, removals
+    RESTORES = "restores"  # the workers that restores do not share
+    UPKEEP = "upkeep"
+
+
+# What has to run somewhere, so that the promises are kept, and the signs of life that say so.
+PARTS: Mapping[Part, tuple[str, ...]] = {
+    Part.DISPATCHER: ("dispatcher",),
+    Part.WORKER: tuple(f"worker:{queue}" for queue in Queue if queue is not Queue.RESTORE),
+    Part.RESTORES: (f"worker:{Queue.RESTORE}",),
+    Part.UPKEEP: CARRIERS,
+}
 STUCK = timedelta(minutes=15)  # something waits for so long, and nothing of its kind is at work
 LEAST_FREE = 2 << 30  # bytes below the workers' folder
 UNSEEN = timedelta(minutes=3)  # nobody has looked at a region or the key store for so long
@@ -86,7 +104,7 @@ class Seen:
 
     now: datetime  # on the database's clock
     host: datetime
-    signs: Mapping[Part, Sign]
+    signs: Sequence[Heartbeat]
     looks: Sequence[Look]
     queues: Mapping[str, Waiting]  # by table
 
@@ -96,7 +114,7 @@ def read(session: Session, runtime: Runtime) -> Sequence[Fault]:
     seen = Seen(
         now=database_now(session),
         host=datetime.now(UTC),
-        signs=beats.read(session),
+        signs=session.execute(select(Heartbeat)).scalars().all(),
         looks=session.execute(select(Look)).scalars().all(),
         queues=queues(session, runtime.now()),
     )
@@ -116,21 +134,34 @@ def faults(seen: Seen, *, business: datetime) -> Iterator[Fault]:
     apart = abs(seen.now - seen.host)
     if apart > CLOCKS_APART:
         yield Fault(FaultCode.CLOCKS_APART, count=round(apart.total_seconds()))
-    for part, sign in seen.signs.items():
-        if sign.least_free is not None and sign.least_free < LEAST_FREE:
-            yield Fault(FaultCode.DISK_LOW, what=part, count=sign.least_free)
-        for name in sign.failing:
-            yield Fault(FaultCode.ROUND_FAILS, what=name, since=sign.at)
+    yield from _said(seen)
     for name, queue in seen.queues.items():
         if queue.oldest is not None and business - queue.oldest > STUCK and not queue.busy:
             yield Fault(FaultCode.QUEUE_STUCK, what=name, since=queue.oldest, count=queue.count)
 
 
 def _silent(seen: Seen) -> Iterator[Fault]:
-    for part in Part:
-        sign = seen.signs.get(part)
-        if sign is None or seen.now - sign.at > SILENT:
-            yield Fault(FaultCode.PART_SILENT, what=part, since=None if sign is None else sign.at)
+    """Of a part that says several things of itself each has to be heard, by whatever process."""
+    last: dict[str, datetime] = {}
+    for sign in seen.signs:
+        last[sign.part] = max(sign.at, last.get(sign.part, sign.at))
+    for part, names in PARTS.items():
+        missed = [name for name in names if name not in last or seen.now - last[name] > SILENT]
+        if missed:
+            since = [last[name] for name in missed if name in last]
+            yield Fault(FaultCode.PART_SILENT, what=part, since=min(since, default=None))
+
+
+def _said(seen: Seen) -> Iterator[Fault]:
+    """What processes that are there say of themselves."""
+    alive = [sign for sign in seen.signs if seen.now - sign.at <= SILENT]
+    for part, names in PARTS.items():
+        mine = [sign for sign in alive if sign.part in names]
+        free = min((s.facts["free_bytes"] for s in mine if "free_bytes" in s.facts), default=None)
+        if free is not None and free < LEAST_FREE:
+            yield Fault(FaultCode.DISK_LOW, what=part, count=free)
+        for name in sorted({name for sign in mine for name in sign.facts.get("failing", ())}):
+            yield Fault(FaultCode.ROUND_FAILS, what=name)
 
 
 def _bad(seen: Seen) -> Iterator[Fault]:
@@ -146,7 +177,7 @@ def _bad(seen: Seen) -> Iterator[Fault]:
 def queues(session: Session, now: datetime) -> Mapping[str, Waiting]:
     """What is due and not yet taken up, by table; in one question."""
     asked = []
-    for due in parts.DUES:
+    for due in duties.DUES:
         kind = due.kind
         busy = exists().where(kind.state == kind.BUSY) if due.leased else literal(False)
         asked.append(

@@ -5,13 +5,15 @@ import backup.models
 import backup.record_rows
 import restore.delivery.models
 import restore.models
+import strongroom.alerts.models
 import strongroom.audit.entries
-import strongroom.beats
 import strongroom.buried
 import strongroom.control_dumps
 import strongroom.escrow
+import strongroom.heartbeats
 import strongroom.lifecycle
 import strongroom.looks
+import strongroom.notices.models
 import strongroom.people.models
 import strongroom.regions
 import strongroom.secrets_at_rest

@@ -199,7 +199,7 @@ class Picture:
 
 def of(session: Session, *, now: datetime, with_days: bool = False) -> Picture:
     """Live for a few tenants; of many the one that was taken."""
-    ids = session.execute(select(Tenant.id).limit(FEW + 1)).scalars().all()
+    ids = session.execute(select(Tenant.id).where(~Tenant.canary).limit(FEW + 1)).scalars().all()
     if len(ids) > FEW:
         row = session.execute(select(Row)).scalar_one_or_none()
         at, until = (None, now.date()) if row is None else (row.at, row.until)
@@ -250,7 +250,11 @@ class Photographer:
             if not alone:
                 return False
             with database.session(Role.OPERATOR) as session:
-                ids = session.execute(select(Tenant.id).limit(FEW + 1)).scalars().all()
+                ids = (
+                    session.execute(select(Tenant.id).where(~Tenant.canary).limit(FEW + 1))
+                    .scalars()
+                    .all()
+                )
                 if len(ids) > FEW:
                     take(session, now=self._runtime.now())
                 return len(ids) > FEW

@@ -23,15 +23,15 @@ import structlog
 from celery.signals import worker_process_init, worker_ready
 
 from restore.delivery import making
-from strongroom import beats, control_restores, program, runtime
+from strongroom import control_restores, deadman, heartbeats, program, runtime, signs_of_life
 from strongroom.audit import entries
 from strongroom.audit.leaves import Channel
 from strongroom.audit.sequencing import Sequencer
-from strongroom.beats import Beating, Part
 from strongroom.db import Database, Role
 from strongroom.dispatch import Dispatcher
 from strongroom.errors import StrongroomError
 from strongroom.looks import Lookout
+from strongroom.runtime import Runtime
 from strongroom.settings import Settings
 from strongroom.worker import Queue
 from web import duties, logs, parts
@@ -82,17 +82,26 @@ def dispatch(settings: Settings) -> None:
         planners=duties.PLANNERS,
         started=made.now(),
     )
-    # Between the rounds: one that hangs gives no sign of life.
-    beating = Beating(
-        made.database, Role.DISPATCHER, Part.DISPATCHER, lambda: {"failing": sorted(going.failing)}
-    )
     log.info("the dispatcher runs", process=os.getpid())
+    signs = signs_of_life.Signs(made.database, Role.DISPATCHER, ("dispatcher",))
+    well = _press_the_switch(made, stop)
     while not stop.is_set():
         began = time.monotonic()
         going.round(made.now())
-        beating.go_on()
+        signs.give(failing=list(going.failures))  # by the rounds: one that hangs gives none
+        if not going.failures:
+            well.touch()
         stop.wait(max(0.0, ROUND_SECONDS - (time.monotonic() - began)))
-    beating.end()
+
+
+def _press_the_switch(made: Runtime, stop: threading.Event) -> signs_of_life.Wellness:
+    """Beside the rounds, so that a slow answer delays nothing; only where one is set."""
+    well = signs_of_life.Wellness(made.database, Role.DISPATCHER)
+    url = made.settings.dead_mans_switch
+    if url:
+        switch = deadman.Switch(url, well.is_well)
+        threading.Thread(target=switch.run, args=(stop,), name="switch", daemon=True).start()
+    return well
 
 
 def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> int:
@@ -103,16 +112,22 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
         runtime.use(parts.make_runtime(settings))
 
     worker_process_init.connect(begin, weak=False)
+    signs = signs_of_life.Signs(
+        Database(settings.databases), Role.WORKER, tuple(f"worker:{queue}" for queue in queues)
+    )
+
+    def give() -> None:
+        signs.give_once(free_bytes=shutil.disk_usage(settings.work).free)
+
+    def go_on(sender: Any, **_: Any) -> None:
+        """By the worker's own timer, in the process that forks: no thread of ours is beside it."""
+        give()
+        sender.timer.call_repeatedly(heartbeats.EVERY_SECONDS, give)
+
+    worker_ready.connect(go_on, weak=False)
     made = parts.make_runtime(settings)
     control_restores.require_finished(made.database.engine(Role.WORKER))
     made.database.close()  # the processes of the pool have connections of their own
-    beating = _beats_of_worker(settings, queues)
-
-    def ready(sender: Any, **_: Any) -> None:  # by the loop that hands out work, and forks
-        sender.timer.call_repeatedly(beats.SECONDS, beating.go_on)
-        beating.go_on()
-
-    worker_ready.connect(ready, weak=False)
     if Queue.RESTORE in queues:
         making.sweep(made)  # what the last one here left opened when it was killed
     worker = made.app.Worker(
@@ -127,27 +142,17 @@ def work(settings: Settings, queues: Sequence[Queue], *, concurrency: int) -> in
         quiet=True,
         hostname=f"{queues[0].value}-{os.getpid()}@{socket.gethostname()}",
     )
-    try:
-        worker.start()
-    finally:
-        beating.end()
+    worker.start()
     return int(worker.exitcode or 0)
-
-
-def _beats_of_worker(settings: Settings, queues: Sequence[Queue]) -> Beating:
-    """Of the process that hands out work; a process of the pool is forked from it at any time, so
-    no connection stays open between two beats."""
-    part = Part.RESTORES if Queue.RESTORE in queues else Part.WORKER
-
-    def facts() -> dict[str, int]:
-        return {"free_bytes": shutil.disk_usage(settings.work).free}
-
-    return Beating(Database(settings.databases, keep=False), Role.WORKER, part, facts)
 
 
 def keep_up(settings: Settings) -> None:
     """Dumps of the control database, escrow wraps and records, until SIGTERM."""
+    # Of this process alone: the others hold less in memory.
+    from strongroom.notices.courier import Courier
     from web import upkeep
+    from web.notices import writing
+    from web.notices.watch import Watch
     from web.picture import Photographer
 
     stop = _stop_event()
@@ -160,14 +165,16 @@ def keep_up(settings: Settings) -> None:
         _thread("sequencer", Sequencer(made).run, stop),
         _thread("lookout", Lookout(made).run, stop),
         _thread("picture", Photographer(made).run, stop),
-        Beating(made.database, Role.OPERATOR, Part.UPKEEP, dict).start(stop),
+        _thread("courier", Courier(made, writing.writer(settings.web)).run, stop),
+        _thread("watch", Watch(made, duties.DUES).run, stop),
     ]
     log.info("the upkeep runs", process=os.getpid())
     while not stop.is_set():
         going.round()
         stop.wait(upkeep.ROUND_SECONDS)
-    for thread in beside:
-        thread.join(timeout=5)
+    until = time.monotonic() + 5
+    for each in beside:
+        each.join(timeout=max(0.0, until - time.monotonic()))
 
 
 def _thread(

@@ -14,8 +14,8 @@ from itertools import combinations
 from pathlib import Path
 from uuid import UUID
 
-from backup.sources.hosts import HostRule
 from strongroom.errors import BadValue, Refused
+from strongroom.hosts import HostRule
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.sources import allowance, directory, hosts, postgres
+from backup.sources import allowance, directory, postgres
 from backup.sources.allowance import Allowance
 from backup.sources.connection import Access
 from backup.sources.directory import Directory, DirectoryFound
 from backup.sources.postgres import Postgres, PostgresFound
+from strongroom import hosts
 from strongroom.errors import BadValue
 
 Source = Directory | Postgres

@@ -10,9 +10,9 @@ import psycopg
 
 from backup.sources import connection, fingerprint
 from backup.sources.connection import Access, Login, MayNotRead, NoSuchSchema, Unreachable
-from backup.sources.hosts import checked_port, parse_host
 from backup.sources.options import optional_text_of, reject_unknown, text_of
 from strongroom.errors import BadValue
+from strongroom.hosts import checked_port, parse_host
 
 KIND = "postgres"
 CHECK_SECONDS = 20.0

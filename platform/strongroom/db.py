@@ -29,7 +29,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
-from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeDecorator
 
 from strongroom import clock
@@ -145,14 +144,9 @@ class NoDatabaseUrl(BadValue):
 class Database:
     """Engines by role, made when first used."""
 
-    def __init__(self, urls: Mapping[Role, str], *, pool: int = 5, keep: bool = True) -> None:
+    def __init__(self, urls: Mapping[Role, str], *, pool: int = 5) -> None:
         self._urls = dict(urls)
-        # Without `keep` no connection stays open after its use: a process forked meanwhile has none.
-        self._pool: dict[str, Any] = (
-            {"pool_size": pool, "max_overflow": 10, "pool_pre_ping": True}
-            if keep
-            else {"poolclass": NullPool}
-        )
+        self._pool = pool
         self._engines: dict[Role, Engine] = {}
         self._making = threading.Lock()  # of two engines made at once, nobody would close one
 
@@ -170,7 +164,9 @@ class Database:
             )
         return create_engine(
             self._urls[role],
-            **self._pool,
+            pool_size=self._pool,
+            max_overflow=10,
+            pool_pre_ping=True,
             hide_parameters=True,  # errors and logs never carry values
             connect_args={"connect_timeout": 10, "options": OPTIONS + LIMITS.get(role, "")},
         )

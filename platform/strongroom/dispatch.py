@@ -63,11 +63,11 @@ class Dispatcher:
     dues: Sequence[Due]
     planners: Sequence[Planner]
     started: datetime
-    failing: set[str] = field(default_factory=set)  # parts that failed in the last round
+    failures: list[str] = field(default_factory=list)  # parts that failed in the newest round
 
     def round(self, now: datetime) -> int:
         """One round; gives how many doorbells were rung. A part that fails stops no other."""
-        self.failing.clear()
+        self.failures.clear()
         for planner in self.planners:
             self._guarded(planner.__name__, partial(self._plan, planner, now))
         rung = 0
@@ -82,7 +82,7 @@ class Dispatcher:
             return act()
         except Exception:  # an edge: one part's failure is logged, the others go on
             log.exception("a part of the dispatcher's round failed", part=name)
-            self.failing.add(name)
+            self.failures.append(name)
             return 0
 
     def _plan(self, planner: Planner, now: datetime) -> int:
@@ -91,6 +91,7 @@ class Dispatcher:
             apart = abs(database_now(session) - datetime.now(UTC))
             if apart > CLOCKS_APART:
                 log.error("the clocks of host and database disagree", seconds=apart.total_seconds())
+                self.failures.append("clocks")
                 return 0
             return planner(session, now)
 

@@ -87,7 +87,7 @@ class Lived:
     ON_RECORD: ClassVar[Mapping[Any, Ending | None]]
 
     id: Mapped[uuid.UUID]
-    tenant_id: Mapped[uuid.UUID]
+    tenant_id: Mapped[Any]  # a UUID; None where the row is the platform's own
     state: Mapped[Any]
 
 
@@ -144,27 +144,33 @@ def advance(session: Session, row: Any, to: enum.StrEnum, move: Move) -> None:
 
 
 def record(session: Session, row: Any, *, old: object, move: Move) -> None:
-    """Leave a step behind for a row that was just made or moved."""
-    session.add(
-        Step(
-            id=new_id(),
-            tenant_id=row.tenant_id,
-            of=type(row).__tablename__,
-            row_id=row.id,
-            old=str(old),
-            new=str(row.state),
-            code=move.reason.code,
-            params=dict(move.reason.params),
-            by=str(move.by),
-            at=move.at,
-            fence=move.fence,
-        )
-    )
+    """Leave a step behind for a row that was just made or moved.
+
+    Steps are tenants' own; what is the platform's is in the record alone.
+    """
+    if row.tenant_id is not None:
+        session.add(_step(row, old, move))
     ending = on_record(type(row), old, row.state, move)
     if ending is not None:
         entries.note(
             session, _deed(row, old, move, ending), by=move.by, at=move.at, tenant=row.tenant_id
         )
+
+
+def _step(row: Any, old: object, move: Move) -> Step:
+    return Step(
+        id=new_id(),
+        tenant_id=row.tenant_id,
+        of=type(row).__tablename__,
+        row_id=row.id,
+        old=str(old),
+        new=str(row.state),
+        code=move.reason.code,
+        params=dict(move.reason.params),
+        by=str(move.by),
+        at=move.at,
+        fence=move.fence,
+    )
 
 
 def on_record(kind: Any, old: object, new: object, move: Move) -> Ending | None:

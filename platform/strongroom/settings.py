@@ -60,6 +60,7 @@ class Settings:
     packs: Path | None = None  # folder of the deployment's own policy packs
     metrics_token: str = field(default="", repr=False)  # empty: from this machine alone
     metrics_tenants: int = 0  # up to so many tenants, each is named in a series of its own
+    dead_mans_switch: str = field(default="", repr=False)  # asked while all is well; empty: none
 
 
 def from_stack(stack: Mapping[str, Any]) -> Settings:
@@ -82,6 +83,7 @@ def from_stack(stack: Mapping[str, Any]) -> Settings:
         record_key=_secret(home / "secrets" / RECORD_KEY),
         openid=_providers_of(home),
         packs=home / "packs" if (home / "packs").is_dir() else None,
+        dead_mans_switch=_secret(home / "dead-mans-switch").strip(),
     )
 
 
@@ -111,6 +113,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         packs=reader.folder("PACKS_FOLDER"),
         metrics_token=reader.token("METRICS_TOKEN"),
         metrics_tenants=reader.count("METRICS_TENANTS") or 0,
+        dead_mans_switch=reader.address("DEAD_MANS_SWITCH_URL"),
     )
     if reader.problems:
         raise BadSettings("\n".join(["These settings cannot be used:", *reader.problems]))
@@ -162,6 +165,14 @@ class _Reader:
             self.problems.append(
                 f"  STRONGROOM_{name} is too short; take {LEAST_TOKEN} or more characters by chance."
             )
+        return raw
+
+    def address(self, name: str) -> str:
+        """A URL, or nothing. It is not shown: who knows it may be able to use it."""
+        raw = self.text(name, default="").strip()
+        if raw and not raw.startswith(("https://", "http://")):
+            self.problems.append(f"  STRONGROOM_{name} is no URL; write one like https://….")
+            return ""
         return raw
 
     def key_service(self) -> KeyService:

@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from backup.sources import allowance, hosts
-from backup.sources.hosts import HostRule, parse_rule
+from backup.sources import allowance
+from strongroom import hosts
 from strongroom.errors import BadValue, Refused
+from strongroom.hosts import HostRule, parse_rule
 
 ACME, BOLT = UUID(int=1), UUID(int=2)
 LISTED = [parse_rule("db.acme.example:5432"), parse_rule("10.1.0.0/16")]

@@ -30,7 +30,7 @@ from tests.bench.apart import Apart, apart
 from tests.bench.stand import BENCH, Stand
 from tests.bench.usage import backends
 from tests.people.cast import People, signed_in
-from web import parts, picture, serve
+from web import duties, picture, serve
 from web.picture import Photographer
 
 DATABASE = "bench_console"
@@ -154,8 +154,8 @@ def _minute(platform: Runtime) -> Callable[[], None]:
     going = Dispatcher(
         database=platform.database,
         app=make_app(nobodys.render_as_string(hide_password=False)),
-        dues=parts.DUES,
-        planners=parts.PLANNERS,
+        dues=duties.DUES,
+        planners=duties.PLANNERS,
         started=platform.now(),
     )
     began = platform.now()

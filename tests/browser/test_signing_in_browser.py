@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from strongroom.alerts import keeping
+from strongroom.alerts.deciding import Trouble
+from strongroom.db import Role
 from strongroom.people.rules import StaffRole, TenantRole
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
@@ -49,9 +52,16 @@ def test_an_owner_signs_in_with_password_and_code(
     window.looked_at()
 
 
+WRONG = [
+    Trouble("tenants.overdue", "tenants.overdue", severe=True, count=500, worst="acme"),
+    Trouble("region.clock:region-b", "region.clock", severe=False),
+]
 PAGES = {
     "acme-owner": ("/", "/t/acme/", "/t/acme/access", "/account/", "/account/app"),
-    "operator": ("/", "/tenants/acme", "/days", "/failures", "/support/", "/account/", "/nowhere"),
+    "operator": (
+        *("/", "/tenants/acme", "/days", "/failures", "/alerts/"),
+        *("/support/", "/account/", "/nowhere"),
+    ),
 }
 
 
@@ -63,6 +73,8 @@ def test_nothing_serious_is_wrong_with_any_page(
     people = People(runtime)
     staff = who == "operator"
     person = people.staff(StaffRole.OPERATOR) if staff else people.member(acme, TenantRole.OWNER)
+    with runtime.database.session(Role.OPERATOR) as session:
+        keeping.keep(session, WRONG, now=runtime.now())
     for scheme in ("light", "dark"):
         window = open_window(origin, locale=language, color_scheme=scheme)
         token = token_for(runtime, person)

@@ -61,6 +61,7 @@ READ_FROM: dict[str, set[str]] = {
     "packs": {"PACKS_FOLDER"},
     "metrics_token": {"METRICS_TOKEN"},
     "metrics_tenants": {"METRICS_TENANTS"},
+    "dead_mans_switch": {"DEAD_MANS_SWITCH_URL"},
     "key_service": {
         "KEYS_PROVIDER",
         *(f"KEYS_AWS_{name}" for name in ("REGION", "ENDPOINT", "KEY")),
@@ -92,6 +93,7 @@ def with_provider(kind: Kind, **more: object) -> list[Document]:
     web = {"openid": {"existingSecret": "providers"}, "proxies": 1}
     metrics = {"enabled": True, "token": {"existingSecret": "metrics"}, "tenants": 9}
     more |= {"policyPacks": {"existingConfigMap": "policies"}, "metrics": metrics}
+    more |= {"dispatcher": {"deadMansSwitch": {"existingSecret": "switch"}}}
     return rendered(keys=keys, settings={"drillsADay": 40}, web=web, **more)
 
 

@@ -255,7 +255,7 @@ def test_a_part_that_fails_stops_no_other(
     )
     assert going.round(runtime.now()) == 1
     assert waiting(runtime) == [bell_of(acme, run_id)]
-    assert going.failing == {"broken_planner", "broken.task"}
+    assert set(going.failures) == {"broken_planner", "broken.task"}
 
 
 def test_one_tenant_whose_policy_cannot_be_read_stops_no_other(

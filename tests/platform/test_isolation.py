@@ -26,6 +26,7 @@ TABLES = every_table.tables()
 PERSONAL = {
     "accounts",
     "identities",
+    "notice_refusals",
     "one_time_links",
     "openid_visits",
     "passkeys",
@@ -36,12 +37,15 @@ PERSONAL = {
 }
 OF_ALL = PERSONAL | {
     "alembic_version",
-    "beats",
+    "alerts",
     "control_dumps",
     "escrow_keys",
+    "heartbeats",
     "looks",
-    "pictures",
+    "mail_servers",
+    "notice_channels",
     "pack_versions",
+    "pictures",
     "plan_versions",
     "promise_attestations",
     "promise_readings",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from backup.models import BackupRun
-from strongroom.beats import Part, Sign
 from strongroom.db import Role
+from strongroom.heartbeats import SILENT, Heartbeat
 from strongroom.looks import KEYS, Look
 from strongroom.people.rules import StaffRole
 from strongroom.runtime import Runtime
@@ -18,13 +18,20 @@ from tenants.models import Tenant
 from tests.cast import FakeClock, add_folder, alive, queue
 from tests.people.cast import People, signed_in
 from web import footing
-from web.footing import LEAST_FREE, RANK, Fault, FaultCode, Seen, Waiting
+from web.footing import LEAST_FREE, PARTS, RANK, Fault, FaultCode, Part, Seen, Waiting
 from web.pages import fault_words
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-ALIVE = Sign(at=NOW, processes=1, least_free=None, failing=())
-WELL = Seen(NOW, NOW, dict.fromkeys(Part, ALIVE), [], {})
+OLD = SILENT + timedelta(seconds=1)
+
+
+def sign(name: str, *, ago: timedelta = timedelta(0), **facts: object) -> Heartbeat:
+    return Heartbeat(part=name, process="one", at=NOW - ago, facts=facts)
+
+
+ALIVE = [sign(name) for names in PARTS.values() for name in names]
+WELL = Seen(NOW, NOW, ALIVE, [], {})
 
 
 def look(what: str, *, ago: timedelta = timedelta(0), bad: timedelta | None = None) -> Look:
@@ -44,19 +51,29 @@ def test_nothing_is_wrong_where_all_is_well() -> None:
 
 @pytest.mark.parametrize("part", list(Part))
 def test_a_part_that_is_silent_or_was_never_there_is_missed(part: Part) -> None:
-    others = {each: ALIVE for each in Part if each is not part}
-    old = replace(ALIVE, at=NOW - 2 * MINUTE)
+    others = [each for each in ALIVE if each.part not in PARTS[part]]
+    old = [sign(name, ago=OLD) for name in PARTS[part]]
+    one = [*others, *(sign(name) for name in PARTS[part][:-1])]
 
     assert found(replace(WELL, signs=others)) == [(FaultCode.PART_SILENT, part)]
-    assert found(replace(WELL, signs=others | {part: old})) == [(FaultCode.PART_SILENT, part)]
+    assert found(replace(WELL, signs=[*others, *old])) == [(FaultCode.PART_SILENT, part)]
+    assert found(replace(WELL, signs=one)) == [(FaultCode.PART_SILENT, part)]
+
+
+def test_one_process_that_is_there_is_enough() -> None:
+    gone = [sign(each.part, ago=OLD, failing=["x"], free_bytes=1) for each in ALIVE]
+    assert found(replace(WELL, signs=[*gone, *ALIVE])) == []
 
 
 def test_what_a_process_says_of_itself() -> None:
-    said = replace(ALIVE, least_free=LEAST_FREE - 1, failing=("rota.plan",))
+    said = [
+        sign("worker:copy", free_bytes=LEAST_FREE - 1),
+        sign("dispatcher", failing=["rota.plan"]),
+    ]
 
-    assert found(replace(WELL, signs=WELL.signs | {Part.WORKER: said})) == [
-        (FaultCode.DISK_LOW, Part.WORKER),
+    assert found(replace(WELL, signs=[*ALIVE, *said])) == [
         (FaultCode.ROUND_FAILS, "rota.plan"),
+        (FaultCode.DISK_LOW, Part.WORKER),
     ]
 
 

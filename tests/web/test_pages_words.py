@@ -23,7 +23,7 @@ from web.pages.findings import FINDINGS
 
 ROOT = Path(__file__).parents[2]
 ARABIC = ROOT / "web" / "translations" / "ar" / "LC_MESSAGES"
-METHODS = [("pages/**.py", "python"), ("templates/**.html", "jinja2")]
+METHODS = [("notices/**.py", "python"), ("pages/**.py", "python"), ("templates/**.html", "jinja2")]
 FORMS = 6  # zero, one, two, few, many, other
 
 

@@ -17,11 +17,15 @@ from typing import Any
 
 import pytest
 
+from strongroom import heartbeats, signs_of_life
+from strongroom.db import Database, Role
 from strongroom.stack import embedded
 from strongroom.stack import home as homes
 from tests.platform import stack_cast
 from tests.platform.stack_cast import processes_of, until
 from tests.web.command_line import run
+from web.notices import troubles
+from web.places import find_settings
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -123,6 +127,16 @@ def test_it_starts_answers_and_keeps_what_was_there_through_stops_and_kills(plac
         assert processes_of(place) == []
 
 
+def silent_parts(home: Path) -> set[str]:
+    """Parts of the platform that gave no sign of life lately."""
+    database = Database(find_settings(home).databases)
+    try:
+        with database.session(Role.OPERATOR) as session:
+            return {*troubles.PARTS, *signs_of_life.CARRIERS} - set(heartbeats.alive(session))
+    finally:
+        database.close()
+
+
 def apply_plan(stack: Up) -> None:
     """A plan of one region."""
     shipped = (ROOT / "tenants" / "shipped_plans.toml").read_text()
@@ -150,6 +164,7 @@ def test_children_that_die_are_started_again(place: Path) -> None:
             os.kill(int(pid), signal.SIGKILL)
 
         assert until(lambda: answers(stack), seconds=SECONDS)
+        assert until(lambda: silent_parts(place) == set())
 
 
 def answers(stack: Up) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response as AnyResponse
 
 from strongroom.db import Role
+from strongroom.notices import refusals
 from strongroom.people import accounts, limits, passkeys, passwords, recovery_codes, sessions, totp
 from strongroom.people.errors import BadAccount, TooMany
 from strongroom.people.models import Account, Identity, Membership, SessionKind, Stage
@@ -17,6 +18,7 @@ from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from web import cookies, scope
 from web.cookies import Site
+from web.notices import words
 from web.pages import proving
 from web.pages.enrolling import LENGTH, UNEQUAL
 from web.pages.language import N_
@@ -82,6 +84,8 @@ def overview_page(runtime: Runtime, *, wrong: str | None = None, token: str | No
             passkeys=passkeys.of_account(db, mine),
             codes=recovery_codes.left(db, mine),
             providers=[(each, each.issuer in issuers) for each in runtime.settings.openid],
+            refusable=words.REFUSABLE,
+            refused=refusals.of_account(db, mine.id),
             zone=mine.zone or "UTC",
             now=now,
             wrong=wrong,
@@ -102,6 +106,18 @@ def add_changes(account: Blueprint, runtime: Runtime, site: Site) -> None:
             row = db.get_one(Account, scope.known().account.id)
             row.locale, row.zone = locale, zone
         return redirect(url_for("account.overview", lang=locale), code=303)
+
+    @account.post("/notices")
+    @scope.own
+    def notices() -> AnyResponse:
+        """What is not chosen is refused; kinds that nobody may refuse are not asked about."""
+        chosen = set(request.form.getlist("kind"))
+        unwanted = [kind for kind in words.REFUSABLE if kind not in chosen]
+        with runtime.database.session(Role.PEOPLE) as db:
+            refusals.put(
+                db, scope.known().account.id, unwanted, by=scope.actor(), now=runtime.now()
+            )
+        return redirect(url_for("account.overview") + "#notices", code=303)
 
     @account.post("/password")
     @scope.own

@@ -7,8 +7,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from strongroom.beats import Part
-from web.footing import Fault, FaultCode
+from web.footing import Fault, FaultCode, Part
 from web.pages.formats import ltr
 from web.pages.language import N_, gettext
 

@@ -19,6 +19,7 @@ from strongroom.actors import Actor
 from strongroom.errors import BadValue, NotFound
 from strongroom.ids import new_id
 from strongroom.lifecycle import Move, Reason
+from strongroom.notices import people
 from strongroom.people import accounts
 from strongroom.people.errors import NotAllowed
 from strongroom.people.models import Account, GrantState, SupportGrant
@@ -63,6 +64,7 @@ def ask(
     session.add(row)
     session.flush()
     lifecycle.record(session, row, old="none", move=Move(accounts.actor_of(account), now))
+    _tell(session, row, "grant.asked", now)
     return row
 
 
@@ -80,6 +82,14 @@ def decide(session: Session, row: SupportGrant, by: Decider, *, yes: bool, now: 
     reason = Reason("by-tenant" if by.for_tenant else "by-operator")
     move = Move(accounts.actor_of(by.account), now, reason, values=values)
     lifecycle.advance(session, row, state, move)
+    if yes:
+        _tell(session, row, "grant.open", now)
+
+
+def _tell(session: Session, row: SupportGrant, kind: str, now: datetime) -> None:
+    """The tenant's owners and admins, whoever decided: nobody may have this kept from them."""
+    params = {"until": row.until.isoformat(), "reason": row.reason, "scope": str(row.scope)}
+    people.tell_admins(session, row.tenant_id, kind, str(row.id), params, refusable=False, now=now)
 
 
 def end(session: Session, row: SupportGrant, *, by: Actor, now: datetime) -> None:

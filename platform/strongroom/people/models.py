@@ -251,3 +251,13 @@ class SecondContact(OfTenant, Base):
     phone: Mapped[str | None]
     set_at: Mapped[datetime]
     set_by: Mapped[str]
+
+
+class NoticeRefusal(Base):
+    """A person wants no messages of one kind."""
+
+    __tablename__ = "notice_refusals"
+
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)  # of a message that may be refused
+    since: Mapped[datetime]

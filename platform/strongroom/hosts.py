@@ -1,4 +1,4 @@
-"""Which server a tenant may name, and the one address that is then connected to.
+"""Which server may be reached that somebody outside named, and the one address that is then used.
 
 A name is resolved once, every address it has is judged, and one of the judged is handed on
 (libpq's `hostaddr`): whoever owns the name cannot point it elsewhere between look and use.
@@ -134,6 +134,12 @@ def is_public(address: Address) -> bool:
     if any(real in network for network in NEVER + NOT_GLOBAL if network.version == real.version):
         return False
     return real.is_global and not (real.is_multicast or real.is_reserved or real.is_link_local)
+
+
+def is_inside(host: str) -> bool:
+    """Whether this is an address, and none of the open internet; names are not looked up."""
+    address = _address(host)
+    return address is not None and not is_public(address)
 
 
 def _allowed(name: str, address: Address, rules: Sequence[HostRule]) -> bool:

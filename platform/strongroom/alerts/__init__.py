@@ -1,0 +1,1 @@
+"""What needs an operator: opened, told, escalated, acknowledged, silenced for a while, closed."""

@@ -1,0 +1,1 @@
+"""What is told to people and to other systems: one outbox, delivered at least once."""

@@ -1,0 +1,24 @@
+"""A courier in a process of its own, for a test that kills it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from strongroom import runtime
+from strongroom.db import Role
+from strongroom.settings import Settings
+from tests.platform.notices.post_office import PostOffice
+
+
+def deliver(told: dict[str, Any]) -> None:
+    """One round, by the settings given."""
+    keys = Path(told["keys"])
+    known = Settings(
+        databases={Role(role): url for role, url in told["databases"].items()},
+        broker="memory://",
+        regions={},
+        keys=keys,
+        work=keys.parent / "work",
+    )
+    PostOffice(runtime.make(known)).courier().round()
