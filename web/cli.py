@@ -86,7 +86,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = {
         "undo": "Bring back exactly the state before a restore in place.",
     },
     "schedules": {
-        "schedule": "When a tenant is backed up next, and what became of the last times.",
+        "schedule": "When a tenant is backed up next, and what became of the last times; `set` chooses its own times.",
     },
     "serving": {
         "migrate": "Bring the control database to this version's schema.",

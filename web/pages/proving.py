@@ -36,6 +36,10 @@ WORDS: Mapping[str, str] = {
     ),
     Action.RELEASE_HOLD: N_("Prove once more that it is you, to release a hold."),
     Action.HANDLE_KEYS: N_("Prove once more that it is you, to handle shares of the escrow key."),
+    Action.ATTEST_PROMISE: N_(
+        "Prove once more that it is you, to confirm a promise with a document."
+    ),
+    Action.SIGN_STATEMENT: N_("Prove once more that it is you, to sign a monthly statement."),
     OWN: N_("Prove once more that it is you, to change how you sign in."),
     TOKEN: N_("Prove once more that it is you, to make a token for the command line."),
 }

@@ -106,7 +106,7 @@ _OURS = {
     "accounts": "id staff password disabled_at created_at created_by",
     "second_contacts": "id tenant_id set_at set_by",
     "memberships": "id tenant_id account_id since added_by",
-    "tenants": "id slug pack keep_in own_schedule plan_version_id created_at",
+    "tenants": "id slug pack keep_in own_schedule plan_version_id canary created_at",
 }
 _COLUMNS = """
 select c.relname as table, a.attname as column from pg_attribute a
