@@ -56,6 +56,7 @@ class FaultCode(StrEnum):
     KEYS_AWAY = "keys-away"  # since, failure
     REGION_AWAY = "region-away"  # what: the region; since, failure
     CLOCKS_APART = "clocks-apart"  # count: seconds
+    REGION_CLOCK = "region-clock"  # what: the region; count: seconds
     DISK_LOW = "disk-low"  # what: the part; count: bytes that are free
     QUEUE_STUCK = "queue-stuck"  # what: the table; since: the oldest is due; count
     ROUND_FAILS = "round-fails"  # what: a part of the dispatcher's round
@@ -172,6 +173,8 @@ def _bad(seen: Seen) -> Iterator[Fault]:
             yield Fault(code, what=name, since=look.bad_since, failure=look.failure)
         elif seen.now - look.at > UNSEEN:
             yield Fault(FaultCode.UNSEEN, what=name, since=look.at)
+        if look.apart is not None and abs(look.apart) > CLOCKS_APART.total_seconds():
+            yield Fault(FaultCode.REGION_CLOCK, what=name, count=round(abs(look.apart)))
 
 
 def queues(session: Session, now: datetime) -> Mapping[str, Waiting]:

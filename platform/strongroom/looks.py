@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -48,6 +48,7 @@ class Look(Base):
     bad_since: Mapped[datetime | None]  # None: it is good
     failure: Mapped[dict[str, Any] | None]  # code and message
     seconds: Mapped[float]  # that the answer took
+    apart: Mapped[float | None]  # seconds that its clock is ahead of ours, when it last said it
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,15 @@ class Canary:
     def text(self) -> bytes:
         return f'{{"strongroom": "canary", "region": "{self.region.id}"}}\n'.encode()
 
-    def look(self) -> None:
-        """Raises a StorageError when it does not come back as it was written."""
+    def look(self) -> float:
+        """Raises a StorageError when it does not come back as it was written; gives how many
+        seconds the region's clock is ahead of ours."""
         try:
             self._require(self.store.get(KEY))
         except Missing:  # a new region, or one that was wiped: what is missing there others say
             self.store.put(KEY, self.text)
             self._require(self.store.get(KEY))
+        return (self.store.server_date() - datetime.now(UTC)).total_seconds()
 
     def _require(self, found: bytes) -> None:
         if hashlib.sha256(found).digest() != hashlib.sha256(self.text).digest():
@@ -131,19 +134,22 @@ class Lookout:
         return known
 
     def _look(self, what: str, ask: Callable[[], object]) -> None:
-        began, failure = time.monotonic(), None
+        began, failure, said = time.monotonic(), None, None
         try:
-            ask()
+            said = ask()
         except StrongroomError as error:
             failure = {"code": error.code, "message": error.message}
         except Exception as error:  # an edge: whatever is wrong there is what was seen
             log.exception("a look failed", what=what)
             failure = {"code": "look-failed", "message": type(error).__name__}
-        self._note(what, failure, time.monotonic() - began)
+        took = time.monotonic() - began
+        self._note(what, failure, took, said if isinstance(said, float) else None)
 
-    def _note(self, what: str, failure: dict[str, str] | None, seconds: float) -> None:
+    def _note(
+        self, what: str, failure: dict[str, str] | None, seconds: float, apart: float | None
+    ) -> None:
         now = func.clock_timestamp()
-        seen: dict[str, Any] = {"at": now, "failure": failure, "seconds": seconds}
+        seen: dict[str, Any] = {"at": now, "failure": failure, "seconds": seconds, "apart": apart}
         seen["bad_since"] = None if failure is None else func.coalesce(Look.bad_since, now)
         if failure is None:
             seen["good_at"] = now

@@ -43,6 +43,8 @@ def test_regions_and_the_key_store_are_good_when_they_are(runtime: Runtime) -> N
     found = seen(runtime)
     assert set(found) == {f"region {A}", f"region {B}", KEYS}
     assert all(row.failure is None and row.good_at == row.at for row in found.values())
+    assert {row.what for row in found.values() if row.apart is None} == {KEYS}
+    assert all(abs(row.apart) < 300 for row in found.values() if row.apart is not None)
 
 
 def test_a_region_that_is_away_is_bad_since_it_was_first_seen_so_and_good_again(

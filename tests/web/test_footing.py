@@ -34,10 +34,20 @@ ALIVE = [sign(name) for names in PARTS.values() for name in names]
 WELL = Seen(NOW, NOW, ALIVE, [], {})
 
 
-def look(what: str, *, ago: timedelta = timedelta(0), bad: timedelta | None = None) -> Look:
+def look(
+    what: str, *, ago: timedelta = timedelta(0), bad: timedelta | None = None, apart: float = 0.0
+) -> Look:
     failure = None if bad is None else {"code": "storage-unreachable", "message": "away"}
     since = None if bad is None else NOW - bad
-    return Look(what=what, at=NOW - ago, good_at=NOW, bad_since=since, failure=failure, seconds=0.1)
+    return Look(
+        what=what,
+        at=NOW - ago,
+        good_at=NOW,
+        bad_since=since,
+        failure=failure,
+        seconds=0.1,
+        apart=apart,
+    )
 
 
 def found(seen: Seen) -> list[tuple[FaultCode, str]]:
@@ -85,6 +95,12 @@ def test_a_region_or_the_keys_that_are_away_and_what_nobody_looks_at() -> None:
         (FaultCode.KEYS_AWAY, KEYS),
         (FaultCode.UNSEEN, "b"),
     ]
+
+
+@pytest.mark.parametrize(("apart", "off"), [(-301.0, True), (301.0, True), (299.0, False)])
+def test_a_regions_clock_that_is_off(apart: float, off: bool) -> None:
+    seen = replace(WELL, looks=[look("region a", apart=apart)])
+    assert found(seen) == ([(FaultCode.REGION_CLOCK, "a")] if off else [])
 
 
 def test_clocks_that_disagree() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from backup.models import Source
 from strongroom import heartbeats
@@ -17,6 +17,8 @@ from strongroom.alerts import keeping
 from strongroom.alerts.deciding import Manner
 from strongroom.db import Role
 from strongroom.heartbeats import Heartbeat
+from strongroom.lifecycle import database_now
+from strongroom.looks import Look
 from strongroom.notices import people
 from strongroom.notices.courier import Courier
 from strongroom.notices.states import MessageState
@@ -174,7 +176,8 @@ def test_silent_parts_stuck_queues_and_regions_that_are_away_are_told(
         session.add(_source(acme))
     cast.queue(runtime, acme)
     clock.forward(minutes=31)
-    blind = Watch(_without_region(runtime, "region-b"), duties.DUES)
+    looked_at(runtime, {"region-a": None, "region-b": 2 * MINUTE})
+    blind = Watch(runtime, duties.DUES)
     blind.round()
     assert not any(group.startswith("part.") for group in groups(runtime))  # we just started
     blind.began = float("-inf")
@@ -188,7 +191,8 @@ def test_silent_parts_stuck_queues_and_regions_that_are_away_are_told(
 def test_who_has_just_started_closes_nothing_that_it_has_not_looked_at(
     runtime: Runtime, clock: FakeClock
 ) -> None:
-    blind = Watch(_without_region(runtime, "region-b"), duties.DUES, began=float("-inf"))
+    looked_at(runtime, {"region-b": 2 * MINUTE})
+    blind = Watch(runtime, duties.DUES, began=float("-inf"))
     with runtime.database.session(Role.DISPATCHER) as session:
         heartbeats.beat(session, "dispatcher")
     for _ in range(2):
@@ -196,14 +200,50 @@ def test_who_has_just_started_closes_nothing_that_it_has_not_looked_at(
     both = {"part.silent:worker", "region.silent:region-b"}
     assert both <= groups(runtime)
     clock.forward(hours=2)  # nobody watched meanwhile
-    again = Watch(_without_region(runtime, "region-b"), duties.DUES)
+    with runtime.database.session(Role.OPERATOR) as session:
+        session.execute(delete(Look))  # nor looked at the regions
+    again = Watch(runtime, duties.DUES)
     again.round()
     assert both <= groups(runtime)
 
 
-def _without_region(runtime: Runtime, name: str) -> Runtime:
-    regions = {each: key for each, key in runtime.settings.regions.items() if each != name}
-    return replace(runtime, settings=replace(runtime.settings, regions=regions))
+def looked_at(runtime: Runtime, bad: Mapping[str, timedelta | None], apart: float = 0.0) -> None:
+    """Just now: each region, and for how long it has been bad."""
+    with runtime.database.session(Role.OPERATOR) as session:
+        now = database_now(session)
+        for name, since in bad.items():
+            row = Look(
+                what=f"region {name}", at=now, seconds=0.1, apart=apart if not since else None
+            )
+            row.bad_since = None if since is None else now - since
+            row.failure = None if since is None else {"code": "storage-unreachable"}
+            session.merge(row)
+
+
+def test_a_region_that_was_slow_once_is_told_to_nobody_and_closes_nothing(
+    runtime: Runtime, watch: Watch, clock: FakeClock
+) -> None:
+    looked_at(runtime, {"region-a": timedelta(seconds=5)})
+    watch.round()
+    assert "region.silent:region-a" not in groups(runtime)
+    looked_at(runtime, {"region-a": 2 * MINUTE})
+    watch.round()
+    assert "region.silent:region-a" in groups(runtime)
+    clock.forward(hours=2)
+    looked_at(runtime, {"region-a": timedelta(seconds=5)})  # it came back, and went again
+    watch.round()
+    assert "region.silent:region-a" in groups(runtime)
+    for _ in range(2):
+        clock.forward(hours=2)
+        looked_at(runtime, {"region-a": None})
+        watch.round()
+    assert "region.silent:region-a" not in groups(runtime)
+
+
+def test_a_regions_clock_that_is_off_is_told(runtime: Runtime, watch: Watch) -> None:
+    looked_at(runtime, {"region-a": None}, apart=-400.0)
+    watch.round()
+    assert "region.clock:region-a" in groups(runtime)
 
 
 def test_messages_that_nobody_takes_are_a_trouble_told_by_another_channel(

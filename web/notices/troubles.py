@@ -21,7 +21,9 @@ from strongroom import heartbeats
 from strongroom.alerts.deciding import Trouble
 from strongroom.audit import inspecting
 from strongroom.db import Role
-from strongroom.dispatch import Due
+from strongroom.dispatch import CLOCKS_APART, Due
+from strongroom.lifecycle import database_now
+from strongroom.looks import Look as LookedAt
 from strongroom.notices import channels, outbox
 from strongroom.notices.models import Message
 from strongroom.notices.states import MessageState, ReaderKind
@@ -33,6 +35,8 @@ from web.footing import FaultCode
 from web.health import Attention, Health
 from web.notices import canary
 
+REGION = "region "  # so begin the names of looks at regions
+BAD_FOR = timedelta(seconds=60)  # a region that did not answer once may just have been slow
 STUCK_AFTER = timedelta(minutes=30)  # work that is due and that nobody took
 LOST_SINCE = timedelta(days=1)  # messages to people that were given up
 PARTS = ("dispatcher", *(f"worker:{queue}" for queue in Queue))
@@ -74,7 +78,7 @@ def look(parts: Sequence[Part]) -> Look:
 
 
 def of_platform(runtime: Runtime, dues: Sequence[Due], *, settled: bool) -> list[Part]:
-    """All but the regions, which are asked over the network.
+    """All of it, from rows: what has to be asked over the network others look at (`looks`).
 
     Not settled yet: we have just started, and the other parts may still be about to.
     """
@@ -90,6 +94,7 @@ def of_platform(runtime: Runtime, dues: Sequence[Due], *, settled: bool) -> list
     return [
         Part(("tenants.",), read(partial(of_tenants, now=now))),
         *([Part(("part.",), read(of_parts))] if settled else []),
+        Part(("region.",), read(of_regions)),
         Part(("queue.",), read(partial(of_queues, dues=dues, now=now))),
         Part(("notices.",), read(partial(of_notices, now=now))),
         Part(("canary",), read(partial(canary.troubles, now=now))),
@@ -153,6 +158,37 @@ def silent(ages: Mapping[str, timedelta]) -> list[Trouble]:
         Trouble(f"part.silent:{kind}", "part.silent", severe=True, count=len(each), worst=each[0])
         for kind, each in kinds.items()
     ]
+
+
+def of_regions(session: Session) -> list[Trouble]:
+    """Those that have not given back what was stored there for a while, or whose clock is off."""
+    now, found = database_now(session), list[Trouble]()
+    for row in _looked_at(session):
+        name = row.what.removeprefix(REGION)
+        if row.bad_since is not None and now - row.bad_since >= BAD_FOR:
+            found.append(Trouble(f"region.silent:{name}", "region.silent", severe=True))
+        if row.apart is not None and abs(row.apart) > CLOCKS_APART.total_seconds():
+            params = {"seconds": round(abs(row.apart))}
+            group = f"region.clock:{name}"
+            found.append(Trouble(group, "region.clock", severe=True, params=params))
+    return found
+
+
+def unsure_of_regions(session: Session) -> list[str]:
+    """Beginnings of groups of which nothing can be said: bad, but not for long; not looked at lately."""
+    now, rows = database_now(session), _looked_at(session)
+    if not rows:
+        return ["region."]
+    short = [row for row in rows if row.bad_since is not None and now - row.bad_since < BAD_FOR]
+    old = [row for row in rows if now - row.at > footing.UNSEEN]
+    silent = [f"region.silent:{row.what.removeprefix(REGION)}" for row in (*short, *old)]
+    # A region that is away does not say what time it is.
+    dumb = [row for row in rows if row.apart is None or row in old]
+    return silent + [f"region.clock:{row.what.removeprefix(REGION)}" for row in dumb]
+
+
+def _looked_at(session: Session) -> Sequence[LookedAt]:
+    return session.execute(select(LookedAt).where(LookedAt.what.startswith(REGION))).scalars().all()
 
 
 def of_queues(session: Session, *, dues: Sequence[Due], now: datetime) -> list[Trouble]:

@@ -51,6 +51,11 @@ FAULTS: Mapping[FaultCode, tuple[str, str, str | None]] = {
         N_("Nothing is planned or removed until they agree. Set them right."),
         "strongroom doctor",
     ),
+    FaultCode.REGION_CLOCK: (
+        N_("The clock of region %(what)s is %(count)s seconds off ours."),
+        N_("Nothing is removed there until they agree. Set them right."),
+        "strongroom region check",
+    ),
     FaultCode.DISK_LOW: (
         N_("The disk of %(what)s is nearly full."),
         N_("Free some space below the workers' folder before restores and drills fail."),

@@ -155,6 +155,7 @@ def upgrade() -> None:
             "failure", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("apart", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("what", name=op.f("pk_looks")),
     )
     op.create_table(
