@@ -27,9 +27,14 @@ ALL = Chosen()
 
 
 @pytest.fixture
-def two(clock: FakeClock, runtime: Runtime, acme: Tenant, bolt: Tenant, tmp_path: Path) -> Tenant:
-    """Acme is backed up, bolt has nothing to back up; from a noon on that the clock stays at."""
-    clock.stop_at(datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0))
+def noon(clock: FakeClock) -> datetime:
+    """Stopped at a noon, before any tenant is there."""
+    return clock.stop_at(datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0))
+
+
+@pytest.fixture
+def two(noon: datetime, runtime: Runtime, acme: Tenant, bolt: Tenant, tmp_path: Path) -> Tenant:
+    """Acme is backed up, bolt has nothing to back up."""
     add_folder(runtime, acme, tmp_path / "acme")
     back_up(runtime, acme)
     return acme
