@@ -64,14 +64,27 @@ def mail_server(folder: Path | None = None) -> Iterator[MailSink]:
             "auth_required": True,
             "authenticator": _authenticate,
         }
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        sink.port = free.getsockname()[1]
-    server = Controller(sink, hostname="127.0.0.1", port=sink.port, **more)
-    server.start()
+    server = _started(sink, more)
     try:
         yield sink
     finally:
         server.stop()
+
+
+def _started(sink: MailSink, more: dict[str, Any]) -> Controller:
+    """On a port that is free; others may take it before we do, and then it is another."""
+    for left in reversed(range(5)):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            sink.port = free.getsockname()[1]
+        server = Controller(sink, hostname="127.0.0.1", port=sink.port, ready_timeout=120.0, **more)
+        try:
+            server.start()
+        except OSError:
+            if not left:
+                raise
+        else:
+            return server
+    raise AssertionError
 
 
 def _authenticate(_server: Any, _session: Any, _envelope: Any, _way: str, data: Any) -> AuthResult:
@@ -129,7 +142,10 @@ def hook_server() -> Iterator[HookSink]:
         def log_message(self, *_: Any) -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     sink.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, daemon=True)

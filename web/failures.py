@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+import structlog
+
 from backup.planning import Order
 from backup.states import Trigger
 from strongroom.actors import Actor
 from strongroom.db import Role
+from strongroom.errors import StrongroomError
 from strongroom.runtime import Runtime
 from tenants import onboarding
 from web import following, health, picture
@@ -22,6 +25,8 @@ from web.picture import Failing
 
 MOST_AT_ONCE = 500  # tenants that are tried again
 OF_RUNS = (Attention.LAST_RUN_FAILED, Attention.LAST_POINT_PARTIAL)
+
+log = structlog.get_logger(__name__)
 
 
 class Cause(StrEnum):
@@ -115,16 +120,22 @@ def again(runtime: Runtime, code: str, *, by: Actor) -> Sequence[str]:
         failing = picture.of(session, now=runtime.now()).failing(code)
         some: Sequence[UUID] = failing[code].ids if code in failing else ()
         now = health.read(session, now=runtime.now(), tenants=some) if some else []
-    chosen = [each.slug for each in now if _is_to_be_tried(each, code)][:MOST_AT_ONCE]
-    for slug in chosen:
+    tried = []
+    for slug in [each.slug for each in now if _is_to_be_tried(each, code)][:MOST_AT_ONCE]:
         order = Order(Trigger.MANUAL, by, runtime.now())
-        following.request(runtime, onboarding.named(runtime, slug), order)
-    return chosen
+        try:
+            following.request(runtime, onboarding.named(runtime, slug), order)
+        except StrongroomError as error:  # it has changed meanwhile; the others wait for theirs
+            log.warning("a backup was not asked for again", tenant=slug, code=error.code)
+        else:
+            tried.append(slug)
+    return tried
 
 
 def _is_to_be_tried(tenant: Health, code: str) -> bool:
     busy = any(each.what == "backup" for each in tenant.working)
-    return not busy and code in set(_codes(tenant))
+    bare = any(each.code is Attention.NO_SOURCES for each in tenant.troubles)
+    return not busy and not bare and code in set(_codes(tenant))
 
 
 def _codes(tenant: Health) -> Iterator[str]:

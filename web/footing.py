@@ -16,12 +16,14 @@ from typing import Any
 from sqlalchemy import exists, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
+from backup.models import Repository
 from strongroom.audit import inspecting
 from strongroom.db import Role
 from strongroom.dispatch import CLOCKS_APART
 from strongroom.heartbeats import SILENT, Heartbeat
 from strongroom.lifecycle import database_now
-from strongroom.looks import KEYS, Look
+from strongroom.looks import KEYS, REGION, Look, name_of
+from strongroom.regions import Region, RegionState
 from strongroom.runtime import Runtime
 from strongroom.signs_of_life import CARRIERS
 from strongroom.worker import Queue
@@ -98,6 +100,10 @@ class Waiting:
     oldest: datetime | None  # when it fell due
     busy: bool  # something of the kind is at work
 
+    def stuck(self, now: datetime) -> bool:
+        """Something waits for long, and nothing moves: a long queue that moves is none. Pure."""
+        return self.oldest is not None and now - self.oldest > STUCK and not self.busy
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -108,14 +114,24 @@ class Seen:
     signs: Sequence[Heartbeat]
     looks: Sequence[Look]
     queues: Mapping[str, Waiting]  # by table
+    expected: frozenset[str] = frozenset()  # what has to be looked at
+    settled: bool = True  # somebody has had the time for a first look
 
 
 def read(session: Session, runtime: Runtime) -> Sequence[Fault]:
     """Everything that is wrong, worst first."""
+    now = database_now(session)
+    signs = session.execute(select(Heartbeat)).scalars().all()
+    open_ = select(Region).where(Region.state == RegionState.OPEN)
+    regions = session.execute(open_).scalars().all()
+    newest = max((row.created_at for row in regions), default=runtime.now())
     seen = Seen(
-        now=database_now(session),
+        now=now,
         host=datetime.now(UTC),
-        signs=session.execute(select(Heartbeat)).scalars().all(),
+        signs=signs,
+        expected=frozenset({KEYS, *(name_of(row) for row in regions)}),
+        # Where no part gives any sign of life, that is what is said.
+        settled=bool(signs) and runtime.now() - newest > UNSEEN,
         looks=session.execute(select(Look)).scalars().all(),
         queues=queues(session, runtime.now()),
     )
@@ -137,7 +153,7 @@ def faults(seen: Seen, *, business: datetime) -> Iterator[Fault]:
         yield Fault(FaultCode.CLOCKS_APART, count=round(apart.total_seconds()))
     yield from _said(seen)
     for name, queue in seen.queues.items():
-        if queue.oldest is not None and business - queue.oldest > STUCK and not queue.busy:
+        if queue.stuck(business):
             yield Fault(FaultCode.QUEUE_STUCK, what=name, since=queue.oldest, count=queue.count)
 
 
@@ -166,9 +182,13 @@ def _said(seen: Seen) -> Iterator[Fault]:
 
 
 def _bad(seen: Seen) -> Iterator[Fault]:
+    there = {look.what for look in seen.looks}
+    if seen.expected and seen.settled:
+        for what in sorted(seen.expected - there):
+            yield Fault(FaultCode.UNSEEN, what=what.removeprefix(REGION))
     for look in seen.looks:
         code = FaultCode.KEYS_AWAY if look.what == KEYS else FaultCode.REGION_AWAY
-        name = look.what.removeprefix("region ")
+        name = look.what.removeprefix(REGION)
         if look.bad_since is not None:
             yield Fault(code, what=name, since=look.bad_since, failure=look.failure)
         elif seen.now - look.at > UNSEEN:
@@ -182,7 +202,7 @@ def queues(session: Session, now: datetime) -> Mapping[str, Waiting]:
     asked = []
     for due in duties.DUES:
         kind = due.kind
-        busy = exists().where(kind.state == kind.BUSY) if due.leased else literal(False)
+        busy = exists().where(kind.state == kind.BUSY) if due.leased else _writing()
         asked.append(
             select(
                 literal(kind.__tablename__).label("name"),
@@ -193,6 +213,11 @@ def queues(session: Session, now: datetime) -> Mapping[str, Waiting]:
         )
     rows = session.execute(union_all(*asked))
     return {row.name: Waiting(row.waiting, row.oldest, row.busy) for row in rows}
+
+
+def _writing() -> Any:
+    """Somebody works in a repository: a removal takes hours, and its rows wait meanwhile."""
+    return exists().where(Repository.lease_until > func.now())
 
 
 def attention(runtime: Runtime) -> Sequence[Fault]:

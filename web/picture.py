@@ -227,6 +227,11 @@ def take(session: Session, *, now: datetime) -> None:
     )
 
 
+def rest(took: float) -> float:
+    """Seconds until the next one; the last one is never called old for that. Pure."""
+    return min(max(LEAST_SECONDS, REST * took), OLD.total_seconds() / 2)
+
+
 class Photographer:
     """Takes the picture again and again, in a thread of its own."""
 
@@ -241,7 +246,7 @@ class Photographer:
                 self.round()
             except Exception:  # an edge: the next round tries again
                 log.exception("the picture of all tenants was not taken")
-            stop.wait(max(LEAST_SECONDS, REST * (time.monotonic() - began)))
+            stop.wait(rest(time.monotonic() - began))
 
     def round(self) -> bool:
         """Whether one was taken: of a few tenants none is needed."""

@@ -166,7 +166,7 @@ def keep_up(settings: Settings) -> None:
         _thread("lookout", Lookout(made).run, stop),
         _thread("picture", Photographer(made).run, stop),
         _thread("courier", Courier(made, writing.writer(settings.web)).run, stop),
-        _thread("watch", Watch(made, duties.DUES).run, stop),
+        _thread("watch", Watch(made).run, stop),
     ]
     log.info("the upkeep runs", process=os.getpid())
     while not stop.is_set():

@@ -28,11 +28,13 @@ from strongroom.runtime import Runtime
 from strongroom.storage import Act, Missing, Store, Untrue
 
 SECONDS = 20.0  # between two rounds
+PATIENCE = 90.0  # for all of one round
 ADVISORY_LOCK = 0x5354_524C_4F4F_4B53  # of two processes one looks
 PREFIX = "canary/"
 KEY = f"{PREFIX}look.json"
 LASTS = timedelta(minutes=50)  # of rights that are good for an hour
 KEYS = "keys"
+REGION = "region "  # and its name
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +63,7 @@ class Canary:
 
     @property
     def text(self) -> bytes:
-        return f'{{"strongroom": "canary", "region": "{self.region.id}"}}\n'.encode()
+        return f'{{"strongroom": "canary", "bucket": "{self.region.bucket}"}}\n'.encode()
 
     def look(self) -> float:
         """Raises a StorageError when it does not come back as it was written; gives how many
@@ -115,8 +117,9 @@ class Lookout:
             ]
             for thread in looking:
                 thread.start()
-            for thread in looking:
-                thread.join()
+            until = time.monotonic() + PATIENCE
+            for thread in looking:  # one that hangs is left behind, and its row grows old
+                thread.join(max(0.0, until - time.monotonic()))
             self._forget(list(asked))
 
     def _regions(self) -> Sequence[Region]:
@@ -148,7 +151,7 @@ class Lookout:
     def _note(
         self, what: str, failure: dict[str, str] | None, seconds: float, apart: float | None
     ) -> None:
-        now = func.clock_timestamp()
+        now = func.statement_timestamp()  # one moment, however often it is written
         seen: dict[str, Any] = {"at": now, "failure": failure, "seconds": seconds, "apart": apart}
         seen["bad_since"] = None if failure is None else func.coalesce(Look.bad_since, now)
         if failure is None:
@@ -168,4 +171,4 @@ class Lookout:
 
 
 def name_of(region: Region) -> str:
-    return f"region {region.name}"
+    return f"{REGION}{region.name}"

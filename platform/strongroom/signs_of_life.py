@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from sqlalchemy.orm import Session
 
 from strongroom import heartbeats
 from strongroom.db import Database, Role
@@ -43,6 +44,12 @@ class Signs:
         """For a process that forks: no connection is left open for its children."""
         self.give(**facts)
         self.database.close()
+
+
+def carried(session: Session) -> bool:
+    """Whether those who look and those who carry are there: without them no alert is opened or told."""
+    ages = heartbeats.ages(session)
+    return all(ages.get(part, timedelta.max) <= heartbeats.SILENT for part in CARRIERS)
 
 
 @dataclass

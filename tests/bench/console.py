@@ -144,7 +144,7 @@ def _costs(base: Apart) -> tuple[float, float, float]:
     began = time.monotonic()
     pictures = _cpu(base, lambda: [photographer.round() for _ in range(PICTURES)]) / PICTURES
     wall = (time.monotonic() - began) / PICTURES
-    every = wall + max(picture.LEAST_SECONDS, picture.REST * wall)
+    every = wall + picture.rest(wall)
     return pictures, every, _cpu(base, _minute(base.platform))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from tenants.pack_changes import NoOwnSchedule
 from tenants.plan_changes import WouldRemove
 from tenants.resolving import BadSchedule, Explained, Origin
 from tenants.sourcing import NewSource
-from tests.cast import ADA, add_tenant, fill
-from tests.restore.shelves import shelf
+from tests.cast import ADA, FakeClock, add_tenant, fill
+from tests.restore.shelves import LAST, shelf
 
 CLIO = NewTenant(
     "clio", "Clio", "enterprise", "Asia/Riyadh", "SA", "ar-SA", "datacore", ("AE", "SA")
@@ -135,8 +136,9 @@ def test_a_pack_that_is_not_there_is_refused(runtime: Runtime, acme: Tenant) -> 
 
 
 def test_what_a_pack_would_let_go_goes_only_when_somebody_says_so(
-    runtime: Runtime, acme: Tenant
+    runtime: Runtime, acme: Tenant, clock: FakeClock
 ) -> None:
+    clock.stop_at(LAST + timedelta(days=60))
     made = shelf(runtime, acme, [{"/a.txt": 1}, {"/a.txt": 2}])  # months ago
     with runtime.database.session(Role.OPERATOR, tenant=acme.id) as session:
         session.execute(update(Source).where(Source.id == made.source).values(transit=True))

@@ -19,6 +19,7 @@ from strongroom.people.rules import StaffRole, TenantRole
 from strongroom.runtime import Runtime
 from strongroom.stack.embedded import Embedded
 from tenants.models import Tenant
+from tests.cast import alive
 from tests.people.cast import People, signed_in
 from tests.receivers import PASSWORD, USER, HookSink, MailSink, hook_server, mail_server
 from tests.web import command_line
@@ -74,6 +75,8 @@ def test_an_operator_acknowledges_and_silences_on_the_page(runtime: Runtime, lat
     where = f"/alerts/{late.id}"
     answer = operator.post(f"{where}/acknowledge", on="/alerts/", reason="I <i>mend</i> it")
     assert answer.status_code == 303
+    assert "Nobody looks at what is wrong." in operator.get("/alerts/").text
+    alive(runtime)
     assert "Every open alert is being looked after." in operator.get("/alerts/").text
     assert "<i>mend" not in operator.get("/alerts/").text
     answer = operator.post(f"{where}/snooze", on="/alerts/", reason="announced", hours="4")
@@ -135,6 +138,9 @@ def test_alerts_on_the_command_line(desk: Desk, late: Alert) -> None:
     assert (found["code"], found["count"]) == ("tenants.overdue", 500)
     assert "Backups are overdue" in desk("alert", "show", str(late.id)).out
     assert desk("alert", "ack", str(late.id), "--reason", "at it").code == 0
+    blind = desk("alert", "list")
+    assert (blind.code, "Nobody looks" in blind.err) == (3, True)
+    alive(desk.runtime)
     assert desk("alert", "list").code == 0
     done = desk.json("alert", "snooze", str(late.id), "--for", "4h", "--reason", "announced")
     assert done["snoozed"]["until"] is not None

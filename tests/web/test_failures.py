@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from backup.models import BackupRun
+from backup.models import BackupRun, Source
+from backup.planning import Order
+from strongroom.db import Role
+from strongroom.errors import BadValue
 from strongroom.people.rules import StaffRole
 from strongroom.runtime import Runtime
 from tenants.models import Tenant
 from tests.cast import ADA, add_folder, carry_out, queue, rows_of
 from tests.people.cast import Browser, People, signed_in
 from tests.web.test_pages import LATIN_WORD, visible
-from web import failures, picture
+from web import failures, following, picture
 from web.failures import CAUSE_OF, CAUSES, Cause
 from web.pages.failures import WORDS
 from web.pages.words import FAILURES
@@ -93,6 +98,29 @@ def test_all_of_them_are_tried_again_and_none_twice(
     assert "2 tenants are being backed up again." in answer.text
     assert [len(rows_of(runtime, tenant, BackupRun)) for tenant in (acme, bolt)] == [2, 2]
     assert again == []
+
+
+def test_a_tenant_that_cannot_be_tried_keeps_no_other_from_it(
+    runtime: Runtime, failed: str, acme: Tenant, bolt: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = following.request
+
+    def request(platform: Runtime, tenant: Tenant, order: Order) -> uuid.UUID:
+        if tenant.slug == "acme":
+            raise BadValue("It was changed meanwhile.")
+        return real(platform, tenant, order)
+
+    monkeypatch.setattr(following, "request", request)
+    assert failures.again(runtime, failed, by=ADA) == ["bolt"]
+
+
+def test_one_without_sources_by_now_is_left_out(
+    runtime: Runtime, failed: str, acme: Tenant
+) -> None:
+    with runtime.database.session(Role.OPERATOR, tenant=acme.id) as session:
+        session.execute(update(Source).values(removed_at=runtime.now()))
+
+    assert failures.again(runtime, failed, by=ADA) == ["bolt"]
 
 
 def test_what_was_mended_meanwhile_is_left_alone(

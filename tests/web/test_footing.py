@@ -103,6 +103,15 @@ def test_a_regions_clock_that_is_off(apart: float, off: bool) -> None:
     assert found(seen) == ([(FaultCode.REGION_CLOCK, "a")] if off else [])
 
 
+def test_what_nobody_ever_looked_at_is_said_once_there_was_time() -> None:
+    seen = replace(
+        WELL, looks=[look("region a")], expected=frozenset({"region a", "region b", KEYS})
+    )
+
+    assert found(seen) == [(FaultCode.UNSEEN, KEYS), (FaultCode.UNSEEN, "b")]
+    assert found(replace(seen, settled=False)) == []
+
+
 def test_clocks_that_disagree() -> None:
     assert found(replace(WELL, host=NOW + 6 * MINUTE)) == [(FaultCode.CLOCKS_APART, "")]
 

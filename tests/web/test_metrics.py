@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -240,12 +241,16 @@ def test_however_often_it_is_asked_the_database_is_asked_seldom(
     engine = runtime.database.engine(Role.OPERATOR)
     event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
 
+    def kept_since(seconds: float) -> None:
+        for name, kept in collector._kept.items():
+            collector._kept[name] = replace(kept, at=time.monotonic() - seconds)
+
+    kept_since(-3600)  # however slow this machine is
     for _ in range(20):
         collector.page()
     assert asked == []
 
-    for name, kept in collector._kept.items():
-        collector._kept[name] = replace(kept, at=kept.at - 16)
+    kept_since(16)
     collector.page()
     assert asked
     assert not [each for each in asked if "added_bytes" in each]  # every five minutes
@@ -359,7 +364,7 @@ def test_a_schema_that_is_newer_is_served(runtime: Runtime) -> None:
     """While a release is rolled out, pods of the last one serve beside it."""
     migrate(runtime, "UPDATE alembic_version SET version_num = '9999'")
 
-    assert of(runtime).get("/readyz").status_code == 200
+    assert of(runtime).get("/readyz").json["parts"]["schema"] == "ok"  # type: ignore[index]
 
 
 def test_a_database_without_a_version_is_old(runtime: Runtime) -> None:

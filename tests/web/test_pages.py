@@ -21,6 +21,7 @@ from tenants.models import Tenant
 from tests.cast import FakeClock, add_folder, alive, back_up, queue
 from tests.people.cast import People, signed_in
 from web.app import create_app
+from web.pages import probes
 
 ASKED_BY_PAGE = {"HX-Request": "true"}
 LATIN_WORD = re.compile(r"[A-Za-z]{3,}")
@@ -216,7 +217,10 @@ def test_a_page_served_to_the_network_without_https_shows_nothing(
     assert "acme" not in answer.text.lower()
 
 
-def test_ready_tells_the_truth_and_which_part(runtime: Runtime) -> None:
+def test_ready_tells_the_truth_and_which_part(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "SECONDS", 60)
     whole = create_app(runtime).test_client()
     lost = replace(runtime.settings, broker="redis://127.0.0.1:1/0")
     broken = create_app(replace(runtime, settings=lost)).test_client()

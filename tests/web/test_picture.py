@@ -197,5 +197,12 @@ def test_of_two_processes_one_takes_it(runtime: Runtime, two: Tenant, many: None
         assert not Photographer(runtime).round()
 
 
+@pytest.mark.parametrize(("took", "rests"), [(0.01, 5.0), (1.0, 20.0), (60.0, 150.0)])
+def test_the_rest_between_two_is_never_so_long_that_one_grows_old(
+    took: float, rests: float
+) -> None:
+    assert picture.rest(took) == rests
+
+
 def test_of_a_few_none_is_needed(runtime: Runtime, two: Tenant) -> None:
     assert not Photographer(runtime).round()

@@ -291,9 +291,9 @@ def test_of_a_day_the_worst_is_kept(runtime: Runtime, clock: FakeClock) -> None:
 
 
 def test_a_statement_is_signed_and_verified_without_the_platform(
-    desk: Desk, runtime: Runtime, tmp_path: Path
+    desk: Desk, runtime: Runtime, tmp_path: Path, clock: FakeClock
 ) -> None:
-    now = datetime.now(UTC)
+    now = clock.stop_at(datetime.now(UTC))  # as the command, which has a clock of its own
     month = f"{now:%Y-%m}"
     target = tmp_path / "statement.json"
     statement = ("promises", "statement", "--month", month, "--to", target)

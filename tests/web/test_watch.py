@@ -32,7 +32,7 @@ from tests.cast import ADA, FakeClock
 from tests.people.cast import People
 from tests.platform.notices.post_office import PostOffice
 from tests.receivers import MailSink, mail_server
-from web import duties, health
+from web import health
 from web.health import Attention, Health, Trouble
 from web.notices import canary, overdue, troubles, words, writing
 from web.notices.watch import Watch
@@ -68,7 +68,7 @@ def sink() -> Iterator[MailSink]:
 
 @pytest.fixture
 def watch(runtime: Runtime) -> Watch:
-    return Watch(runtime, duties.DUES)
+    return Watch(runtime)
 
 
 # Grouping
@@ -158,7 +158,6 @@ def test_a_part_that_cannot_be_looked_at_is_told_and_closes_nothing(
         raise RuntimeError("a fault that was injected")
 
     monkeypatch.setattr(health, "read", broken)
-    monkeypatch.setattr(overdue, "tell", lambda _: 0)
     watch.round()
     assert {"tenants.no-sources", "watch.blind:tenants."} <= groups(runtime)
 
@@ -177,7 +176,7 @@ def test_silent_parts_stuck_queues_and_regions_that_are_away_are_told(
     cast.queue(runtime, acme)
     clock.forward(minutes=31)
     looked_at(runtime, {"region-a": None, "region-b": 2 * MINUTE})
-    blind = Watch(runtime, duties.DUES)
+    blind = Watch(runtime)
     blind.round()
     assert not any(group.startswith("part.") for group in groups(runtime))  # we just started
     blind.began = float("-inf")
@@ -192,7 +191,7 @@ def test_who_has_just_started_closes_nothing_that_it_has_not_looked_at(
     runtime: Runtime, clock: FakeClock
 ) -> None:
     looked_at(runtime, {"region-b": 2 * MINUTE})
-    blind = Watch(runtime, duties.DUES, began=float("-inf"))
+    blind = Watch(runtime, began=float("-inf"))
     with runtime.database.session(Role.DISPATCHER) as session:
         heartbeats.beat(session, "dispatcher")
     for _ in range(2):
@@ -202,7 +201,7 @@ def test_who_has_just_started_closes_nothing_that_it_has_not_looked_at(
     clock.forward(hours=2)  # nobody watched meanwhile
     with runtime.database.session(Role.OPERATOR) as session:
         session.execute(delete(Look))  # nor looked at the regions
-    again = Watch(runtime, duties.DUES)
+    again = Watch(runtime)
     again.round()
     assert both <= groups(runtime)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import click
 
+from strongroom import signs_of_life
 from strongroom.alerts import keeping
 from strongroom.alerts.models import Alert
 from strongroom.db import Role
@@ -48,7 +49,8 @@ def alert() -> None:
 @click.option("--all", "everything", is_flag=True, help="The last ones that are over, too.")
 @common
 def list_(everything: bool, home: Path | None, as_json: bool) -> None:
-    """All open alerts, severe ones first. Exit 3 if one is neither acknowledged nor snoozed.
+    """All open alerts, severe ones first. Exit 3 if one is neither acknowledged nor snoozed, or
+    nobody looks.
 
     Example: strongroom alert list
     """
@@ -57,9 +59,11 @@ def list_(everything: bool, home: Path | None, as_json: bool) -> None:
     with platform.database.session(Role.OPERATOR) as session:
         rows = [*keeping.still_open(session)]
         rows += keeping.closed(session) if everything else []
+        watched = signs_of_life.carried(session)
     now = platform.now()
     found = [document(row) for row in rows]
-    Screen(as_json).table(
+    screen = Screen(as_json)
+    screen.table(
         found,
         ["alert", "what is wrong", "count", "worst", "since (UTC)", ""],
         [
@@ -70,7 +74,9 @@ def list_(everything: bool, home: Path | None, as_json: bool) -> None:
             for each, row in zip(found, rows, strict=True)
         ],
     )
-    if any(keeping.standing(row, now=now) == "open" for row in rows):
+    if not watched:
+        screen.say("Nobody looks at what is wrong: the upkeep gives no sign of life. Start it.")
+    if not watched or any(keeping.standing(row, now=now) == "open" for row in rows):
         click.get_current_context().exit(Incomplete.exit_code)
 
 

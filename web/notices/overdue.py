@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+import structlog
+
 from strongroom.db import Role
 from strongroom.notices import people
 from strongroom.runtime import Runtime
@@ -13,6 +15,8 @@ from web.health import Attention, Health
 
 GRACE = timedelta(hours=12)  # beyond what the plan says: operators are at it before
 KIND = "backup.overdue"
+
+log = structlog.get_logger(__name__)
 
 
 def tell(runtime: Runtime, standing: Iterable[Health] | None = None) -> int:
@@ -23,19 +27,19 @@ def tell(runtime: Runtime, standing: Iterable[Health] | None = None) -> int:
             standing = health.read(session, now=now)
     late = [(each, hours) for each in standing if (hours := lateness(each, now=now)) is not None]
     for each, hours in late:
-        assert each.stored is not None
-        params = {"hours": hours, "newest": each.newest.isoformat() if each.newest else None}
-        with runtime.database.session(Role.OPERATOR, tenant=each.id) as session:
-            people.tell_admins(
-                session,
-                each.id,
-                KIND,
-                f"{each.id}:{each.stored.isoformat()}",
-                params,
-                refusable=True,
-                now=now,
-            )
+        try:
+            _tell(runtime, each, hours)
+        except Exception:  # an edge: one tenant's failure keeps nobody else from being told
+            log.exception("a tenant could not be told", tenant=str(each.id))
     return len(late)
+
+
+def _tell(runtime: Runtime, late: Health, hours: int) -> None:
+    assert late.stored is not None
+    params = {"hours": hours, "newest": late.newest.isoformat() if late.newest else None}
+    once = f"{late.id}:{late.stored.isoformat()}"
+    with runtime.database.session(Role.OPERATOR, tenant=late.id) as session:
+        people.tell_admins(session, late.id, KIND, once, params, refusable=True, now=runtime.now())
 
 
 def lateness(tenant: Health, *, now: datetime) -> int | None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import structlog
 from sqlalchemy import func, select
@@ -21,8 +20,9 @@ from strongroom import heartbeats
 from strongroom.alerts.deciding import Trouble
 from strongroom.audit import inspecting
 from strongroom.db import Role
-from strongroom.dispatch import CLOCKS_APART, Due
+from strongroom.dispatch import CLOCKS_APART
 from strongroom.lifecycle import database_now
+from strongroom.looks import REGION
 from strongroom.looks import Look as LookedAt
 from strongroom.notices import channels, outbox
 from strongroom.notices.models import Message
@@ -35,9 +35,7 @@ from web.footing import FaultCode
 from web.health import Attention, Health
 from web.notices import canary
 
-REGION = "region "  # so begin the names of looks at regions
 BAD_FOR = timedelta(seconds=60)  # a region that did not answer once may just have been slow
-STUCK_AFTER = timedelta(minutes=30)  # work that is due and that nobody took
 LOST_SINCE = timedelta(days=1)  # messages to people that were given up
 PARTS = ("dispatcher", *(f"worker:{queue}" for queue in Queue))
 FOOTING = (FaultCode.KEYS_AWAY, FaultCode.DISK_LOW, FaultCode.ROUND_FAILS, FaultCode.UNSEEN)
@@ -77,7 +75,7 @@ def look(parts: Sequence[Part]) -> Look:
     return found
 
 
-def of_platform(runtime: Runtime, dues: Sequence[Due], *, settled: bool) -> list[Part]:
+def of_platform(runtime: Runtime, *, settled: bool) -> list[Part]:
     """All of it, from rows: what has to be asked over the network others look at (`looks`).
 
     Not settled yet: we have just started, and the other parts may still be about to.
@@ -95,7 +93,7 @@ def of_platform(runtime: Runtime, dues: Sequence[Due], *, settled: bool) -> list
         Part(("tenants.",), read(partial(of_tenants, now=now))),
         *([Part(("part.",), read(of_parts))] if settled else []),
         Part(("region.",), read(of_regions)),
-        Part(("queue.",), read(partial(of_queues, dues=dues, now=now))),
+        Part(("queue.",), read(partial(of_queues, now=now))),
         Part(("notices.",), read(partial(of_notices, now=now))),
         Part(("canary",), read(partial(canary.troubles, now=now))),
         Part(("platform.",), partial(of_upkeep, runtime)),
@@ -191,27 +189,14 @@ def _looked_at(session: Session) -> Sequence[LookedAt]:
     return session.execute(select(LookedAt).where(LookedAt.what.startswith(REGION))).scalars().all()
 
 
-def of_queues(session: Session, *, dues: Sequence[Due], now: datetime) -> list[Trouble]:
-    """Work that has been due for long and that nobody took; all queues stand still for one cause."""
-    waiting: dict[Queue, int] = {}
-    for due in dues:
-        kind: Any = due.kind
-        late = (
-            select(func.count())
-            .select_from(kind)
-            .where(
-                kind.state.in_(due.waiting),
-                kind.due_at < now - STUCK_AFTER,
-                kind.tenant_id.not_in(select(Tenant.id).where(Tenant.canary)),
-            )
-        )
-        waiting[due.queue] = waiting.get(due.queue, 0) + session.execute(late).scalar_one()
-    stuck = {queue: count for queue, count in waiting.items() if count}
+def of_queues(session: Session, *, now: datetime) -> list[Trouble]:
+    """Queues that stand, as the console has it; all of them stand still for one cause."""
+    stuck = {name: each for name, each in footing.queues(session, now).items() if each.stuck(now)}
     if not stuck:
         return []
-    worst = max(stuck, key=stuck.__getitem__)
-    count = sum(stuck.values())
-    return [Trouble("queue.stuck", "queue.stuck", severe=True, count=count, worst=str(worst))]
+    worst = max(stuck, key=lambda name: stuck[name].count)
+    count = sum(each.count for each in stuck.values())
+    return [Trouble("queue.stuck", "queue.stuck", severe=True, count=count, worst=worst)]
 
 
 def of_notices(session: Session, *, now: datetime) -> list[Trouble]:

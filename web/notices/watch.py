@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,7 +16,6 @@ import structlog
 from strongroom import heartbeats
 from strongroom.alerts import keeping
 from strongroom.db import Role
-from strongroom.dispatch import Due
 from strongroom.runtime import Runtime
 from web.notices import overdue, troubles
 
@@ -34,7 +32,6 @@ class Watch:
     """The rounds of one process."""
 
     runtime: Runtime
-    dues: Sequence[Due]
     began: float = field(default_factory=time.monotonic)
     told_overdue: datetime | None = None  # when tenants were last looked at for it
 
@@ -43,27 +40,27 @@ class Watch:
         while not stop.is_set():
             try:
                 self.round()
-                with self.runtime.database.session(Role.OPERATOR) as session:
-                    heartbeats.beat(session, PART)
+                self._tell_tenants()
             except Exception:  # an edge: the next round tries again
                 log.exception("the watch failed")
             stop.wait(ROUND_SECONDS)
 
     def round(self) -> int:
-        """One look, by one process at a time; gives how many messages were put out."""
+        """One look, by one process at a time, which alone says that the watch lives; gives how many
+        messages were put out."""
         runtime = self.runtime
         with runtime.database.alone(Role.OPERATOR, ADVISORY_LOCK) as alone:
             if not alone:
                 return 0
-            found = troubles.look(
-                troubles.of_platform(runtime, self.dues, settled=self._is_settled())
-            )
+            found = troubles.look(troubles.of_platform(runtime, settled=self._is_settled()))
             found.unseen += self._unsure()
-            self._tell_tenants()
             with runtime.database.session(Role.OPERATOR) as session:
                 heartbeats.forget(session)
                 now = runtime.now()
-                return keeping.keep(session, found.troubles, now=now, unseen=found.unseen)
+                told = keeping.keep(session, found.troubles, now=now, unseen=found.unseen)
+            with runtime.database.session(Role.OPERATOR) as session:
+                heartbeats.beat(session, PART)
+            return told
 
     def _unsure(self) -> list[str]:
         """Beginnings of groups that this look says nothing of, one way or the other."""

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
+from strongroom import signs_of_life
 from strongroom.alerts import keeping
 from strongroom.alerts.keeping import BadAct
 from strongroom.alerts.models import Alert
@@ -102,11 +103,13 @@ def page(runtime: Runtime, *, wrong: str | None = None) -> str:
         standing = [line(row, now) for row in keeping.still_open(db)]
         over = [line(row, now) for row in keeping.closed(db, most=RECENT)]
         reached = channels.in_use(db)
+        watched = signs_of_life.carried(db)
     return render_template(
         "alerts.html",
         standing=standing,
         over=over,
         reached=reached,
+        watched=watched,
         waiting=sum(each.standing == "open" for each in standing),
         may_act=scope.can(Action.OPERATE),
         spans=SPANS,

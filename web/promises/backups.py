@@ -35,7 +35,7 @@ left join lateral (
     select (select min(c.stored_at) from copies c where c.tenant_id = m.id and c.point_id = p.id
             and c.state <> 'removed') as stored_at
     from points p
-    where p.tenant_id = m.id and p.outcome = 'complete' and exists (
+    where p.tenant_id = m.id and p.outcome = 'complete' and p.kind <> 'safety' and exists (
         select from copies c where c.tenant_id = m.id and c.point_id = p.id
         and c.state <> 'removed' and c.stored_at is not null)
     order by p.number desc limit 1) n on true
@@ -45,8 +45,9 @@ left join lateral (
         count(*) filter (where c.met) as met
     from (select s.at, k.cadence, exists (
               select from backup_runs r join points p on p.tenant_id = r.tenant_id and p.id = r.id
-              where r.tenant_id = m.id and r.trigger <> 'safety' and p.outcome = 'complete'
-              and (r.id = s.run_id or r.local_date = s.local_date)) as met
+              where r.tenant_id = m.id and p.outcome = 'complete' and (
+                  r.id = s.run_id or r.local_date = s.local_date and r.trigger <> 'safety'
+                  and (r.trigger = 'manual' or jsonb_exists(r.cadences, k.cadence)))) as met
           from slots s join schedules k on k.tenant_id = s.tenant_id and k.id = s.schedule_id
           where s.tenant_id = m.id and s.at > :first and s.at >= d.since) c) b on true
 left join lateral (
@@ -79,7 +80,7 @@ from mine m join slots s on s.tenant_id = m.id where s.at > :first
 _REGIONS = """
 select m.slug as name, f.first_seen_at as at, case
     when n.number is null then 3
-    when (m.body->>'regions')::int < 2 then 2
+    when (m.body->>'regions')::int < :regions then 2
     when f.number is null then case when :now - n.first_seen_at
         > make_interval(hours => (m.body->>'rpo_hours')::int) then 2 else 3 end
     when n.first_seen_at - f.first_seen_at
@@ -99,7 +100,7 @@ left join lateral (
     where p.tenant_id = m.id and p.outcome = 'complete' and (
         select count(distinct c.region_id) from copies c
         where c.tenant_id = m.id and c.point_id = p.id and c.state = 'stored')
-        >= (m.body->>'regions')::int
+        >= greatest((m.body->>'regions')::int, :regions)
     order by p.number desc limit 1) f on true
 left join lateral (
     select count(*) filter (where one.latitude is null or other.latitude is null) as unsaid,
@@ -121,7 +122,8 @@ left join lateral (
 @measure("regions")
 def regions(look: Look) -> Seen:
     least = look.pack.parameters.least_km or 1
-    return added(tally(look, _REGIONS, least_km=least), least_km=least)
+    regions = look.pack.parameters.regions_least or 2
+    return added(tally(look, _REGIONS, least_km=least, regions=regions), least_km=least)
 
 
 # Proofs are due by rota (structure, a share of the data) and by drill; the policy says how often.
@@ -150,6 +152,7 @@ left join lateral (
     from (select level, passed_at, greatest(coalesce(passed_at, q.created_at), c.since) as base
           from repositories q left join rotas a
               on a.tenant_id = q.tenant_id and a.repository_id = q.id
+              and a.level in ('structure', 'share')
           where q.tenant_id = m.id and q.state in ('new', 'ready', 'frozen')
           and exists (select from copies k where k.tenant_id = m.id
                       and k.repository_id = q.id and k.state = 'stored')) o

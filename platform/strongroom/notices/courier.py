@@ -31,11 +31,11 @@ from strongroom.notices.errors import NotDelivered
 from strongroom.notices.letters import Told, Writer
 from strongroom.notices.models import Message
 from strongroom.notices.readers import Whereto, Withheld
-from strongroom.notices.states import ChannelKind
+from strongroom.notices.states import ChannelKind, MessageState
 from strongroom.runtime import Runtime
 
 ROUND_SECONDS = 2.0
-BATCH = 50
+BATCH = 8  # each may take half a minute, and between rounds a sign of life is given
 AT_ONCE = 4  # a receiver that is slow holds up no other
 PART = "courier"  # its heartbeat
 
@@ -55,16 +55,18 @@ class Courier:
     def run(self, stop: threading.Event) -> None:
         """Until told to stop. What fails is logged and tried again: messages wait, none is lost."""
         while not stop.is_set():
+            tried = 0
             try:
-                self.round()
+                tried = self.round()
                 with self.runtime.database.session(Role.OPERATOR) as session:
                     heartbeats.beat(session, PART)
             except Exception:  # an edge: the next round tries again
                 log.exception("the courier failed")
-            stop.wait(ROUND_SECONDS)
+            if tried < BATCH:
+                stop.wait(ROUND_SECONDS)
 
     def round(self) -> int:
-        """Everything that is due is tried once; gives how many messages that were."""
+        """The next BATCH of what is due is tried once; gives how many messages that were."""
         runtime = self.runtime
         for tenant in self._tenants_of_lost():
             with runtime.database.session(Role.OPERATOR, tenant=tenant) as session:
@@ -76,7 +78,8 @@ class Courier:
 
     def _tenants_of_lost(self) -> list[UUID | None]:
         with self.runtime.database.session(Role.OPERATOR) as session:
-            held = select(Message.tenant_id).where(Message.lease_until.is_not(None)).distinct()
+            busy = Message.state == MessageState.SENDING
+            held = select(Message.tenant_id).where(busy).distinct()
             return list(session.execute(held).scalars())
 
     def _guarded(self, message_id: UUID, tenant: UUID | None) -> bool:

@@ -23,6 +23,7 @@ from strongroom.notices.errors import NotDelivered
 from strongroom.notices.letters import Letter
 
 STEP_SECONDS = 20.0  # for one answer of the server
+GREETING = 220
 WHOLE_SECONDS = 50.0  # for a message; below the lease of who sends it
 PERMANENT = frozenset({501, 504, 550, 551, 553, 554, 555, 556})  # about the address or the message
 
@@ -93,16 +94,19 @@ def send(server: Server, letter: Letter, *, to: str, name: UUID, at: datetime) -
 def _connected(server: Server) -> Iterator[smtplib.SMTP]:
     """A session over TLS, unless the server was said to have none; cut off when it takes too long."""
     secured = ssl.create_default_context(cadata=server.authority)
-    if server.security == "tls":
-        line: smtplib.SMTP = smtplib.SMTP_SSL(
-            server.host, server.port, timeout=STEP_SECONDS, context=secured
-        )
-    else:
-        line = smtplib.SMTP(server.host, server.port, timeout=STEP_SECONDS)
+    line: smtplib.SMTP = (
+        smtplib.SMTP_SSL(timeout=STEP_SECONDS, context=secured)
+        if server.security == "tls"
+        else smtplib.SMTP(timeout=STEP_SECONDS)
+    )
+    line._host = server.host  # type: ignore[attr-defined]  # what STARTTLS checks; `connect` sets it not
     end = threading.Timer(WHOLE_SECONDS, _cut, [line])
     end.daemon = True
     end.start()
     try:
+        code, said = line.connect(server.host, server.port)
+        if code != GREETING:
+            raise smtplib.SMTPConnectError(code, said)
         if server.security == "starttls":
             line.starttls(context=secured)  # raises where the server offers none
         yield line

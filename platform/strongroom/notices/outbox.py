@@ -84,11 +84,11 @@ def put(
 
 
 def due(session: Session, *, now: datetime, most: int) -> list[tuple[uuid.UUID, Any]]:
-    """Ids and tenants of what is due, the longest due first."""
+    """Ids and tenants of what is due: what operators wait for first, then the longest due."""
     wanted = (
         select(Message.id, Message.tenant_id)
         .where(Message.state == MessageState.QUEUED, Message.due_at <= now)
-        .order_by(Message.due_at, Message.id)
+        .order_by(Message.reader_kind == ReaderKind.ACCOUNT, Message.due_at, Message.id)
         .limit(most)
     )
     return [(row.id, row.tenant_id) for row in session.execute(wanted)]

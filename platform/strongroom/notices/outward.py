@@ -109,6 +109,7 @@ def post(
     finally:
         end.cancel()
         line.close()
+        line.close()
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -122,11 +123,12 @@ class _Pinned(http.client.HTTPConnection):
         plain = socket.create_connection((self._address, self._to.port), timeout=STEP_SECONDS)
         if self._to.scheme == "https":
             secured = ssl.create_default_context(cadata=self._to.authority)
-            try:
-                self.sock = secured.wrap_socket(plain, server_hostname=self._to.host)
-            except BaseException:
-                plain.close()
-                raise
+            # Known before the handshake, so that one that comes byte by byte is cut, too.
+            line = secured.wrap_socket(
+                plain, server_hostname=self._to.host, do_handshake_on_connect=False
+            )
+            self.sock = line
+            line.do_handshake()
         else:
             self.sock = plain
 

@@ -17,6 +17,7 @@ import pytest
 
 from strongroom.db import Role
 from strongroom.notices import channels, letters, outbox
+from strongroom.notices.courier import BATCH
 from strongroom.notices.models import Message
 from strongroom.notices.outbox import Notice, Reader
 from strongroom.notices.states import OVER, MessageState, ReaderKind
@@ -84,7 +85,7 @@ def test_a_message_of_a_courier_that_was_killed_is_sent_again_under_the_same_nam
     assert child.stdin is not None
     child.stdin.write(killed_settings(office.runtime))
     child.stdin.close()
-    assert hook.came.wait(60)
+    assert hook.came.wait(180)
     child.send_signal(signal.SIGKILL)
     child.wait(30)
     hook.held.set()
@@ -135,7 +136,7 @@ def test_who_lost_the_lease_writes_nothing(office: PostOffice, hook: HookSink) -
 
 def test_two_couriers_never_send_the_same_attempt(office: PostOffice, hook: HookSink) -> None:
     row, _ = office.hook(hook)
-    for _ in range(12):
+    for _ in range(BATCH):
         office.put(row)
     start = threading.Barrier(3)
 
@@ -149,7 +150,7 @@ def test_two_couriers_never_send_the_same_attempt(office: PostOffice, hook: Hook
     for thread in threads:
         thread.join()
     names = [headers["webhook-id"] for _, headers, _ in hook.requests]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == BATCH
     assert {each.state for each in office.messages()} == {MessageState.DELIVERED}
 
 
