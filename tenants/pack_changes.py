@@ -6,7 +6,7 @@ ceiling on the age of data does just that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backup import planning
+from backup.retention import Verdict
 from strongroom.actors import Actor
 from strongroom.audit import entries
 from strongroom.audit.entries import Deed
@@ -85,10 +86,25 @@ def choose_times(
 
 
 def refresh(session: Session, runtime: Runtime, tenant: Tenant, *, by: Actor) -> None:
-    """Put in force what is to be in force now, where that is something else than before."""
+    """Put in force what is to be in force now, where that is something else than before.
+
+    Raises WouldRemove where a file that was changed meanwhile would let points go with it.
+    """
     resolved = _resolved(runtime, session, tenant)
     if planning.current_policy(session, tenant.id).body != resolved.policy.to_json():
+        if losing := plan_changes.losing(runtime, session, tenant.id, resolved):
+            raise _would_remove(tenant, losing)
         plan_changes.put(session, tenant, resolved, by=by, now=runtime.now())
+
+
+def _would_remove(tenant: Tenant, losing: Sequence[Verdict]) -> WouldRemove:
+    numbers = [verdict.point.number for verdict in losing]
+    return WouldRemove(
+        f"This would remove {len(numbers)} points of {tenant.slug} that are kept today: "
+        f"{', '.join(map(str, numbers[:20]))}{' …' if len(numbers) > 20 else ''}. Nothing was "
+        "changed. `strongroom tenant pack … --let-go` puts the pack as it is now in force.",
+        points=numbers,
+    )
 
 
 def note_version(session: Session, pack: Pack, *, now: datetime) -> bool:
@@ -129,13 +145,7 @@ def _change(runtime: Runtime, tenant: Tenant, change: _Change, *, by: Actor) -> 
         resolved = _resolved(runtime, session, row)
         losing = plan_changes.losing(runtime, session, tenant.id, resolved)
         if losing and not change.let_go:
-            numbers = [verdict.point.number for verdict in losing]
-            raise WouldRemove(
-                f"This would remove {len(numbers)} points of {tenant.slug} that are kept today: "
-                f"{', '.join(map(str, numbers[:20]))}{' …' if len(numbers) > 20 else ''}. Nothing was "
-                "changed. Say --let-go if they shall go.",
-                points=numbers,
-            )
+            raise _would_remove(tenant, losing)
         policy = plan_changes.put(session, row, resolved, by=by, now=now)
         deed = Deed(change.code, "tenants", tenant.id, policy.id, details=dict(change.details))
         entries.note(session, deed, by=by, at=now)

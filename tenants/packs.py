@@ -90,10 +90,15 @@ class Pack:
 
     @property
     def sha256(self) -> str:
-        """Of what it says, without its dates: equal policies are equal, however they are written."""
-        said = asdict(self)
-        for name in ("effective", "revised", "file"):
-            del said[name]
+        """Of what it says to the people concerned, without its dates: equal policies are equal,
+        however they are written and whatever measures them."""
+        said = {
+            "title": dict(self.title),
+            "jurisdiction": self.jurisdiction,
+            "languages": self.languages,
+            "parameters": asdict(self.parameters),
+            "promises": [[each.id, dict(each.says)] for each in self.promises],
+        }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -331,12 +331,22 @@ def test_with_a_token_only_who_has_it(runtime: Runtime, headers: dict[str, str],
 def test_without_a_token_only_this_machine(
     runtime: Runtime, address: str, headers: dict[str, str], code: int
 ) -> None:
-    client = of(runtime)
+    client = of(runtime, web="http://127.0.0.1:8080")
 
     answer = client.get("/metrics", headers=headers, environ_overrides={"REMOTE_ADDR": address})
 
     assert answer.status_code == code
     assert ("strongroom_database_up" in answer.text) is (code == 200)
+
+
+@pytest.mark.parametrize("settings", [{"web": "https://backup.example"}, {"proxies": 1}])
+def test_where_others_reach_the_pages_nothing_is_shown_without_a_token(
+    runtime: Runtime, settings: dict[str, Any]
+) -> None:
+    """A proxy on this machine may say nothing of whom it asks for."""
+    client = of(runtime, **({"web": "http://127.0.0.1:8080"} | settings))
+
+    assert client.get("/metrics").status_code == 403
 
 
 def of(runtime: Runtime, **settings: Any) -> FlaskClient:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from backup import rota
 from backup.models import (
     BackupRun,
     Copy,
@@ -131,20 +132,20 @@ def proofs(asking: Asking) -> Iterator[Sample]:
     for level in levels:
         for state in ProofState:
             yield "proofs_last_day", (level, state), found.get((level, state), 0)
-    yield from _oldest_proofs(asking, levels)
+    yield from _oldest_proofs(asking)
 
 
-def _oldest_proofs(asking: Asking, levels: Sequence[Level]) -> Iterator[Sample]:
-    since = func.min(func.coalesce(Rota.passed_at, Repository.created_at))
-    rows = asking.session.execute(
-        select(Rota.level, since)
-        .join(Repository, Repository.id == Rota.repository_id)
-        .where(Repository.counts())
-        .group_by(Rota.level)
-    )
-    oldest = {level: moment for level, moment in rows}  # pyright: ignore  # noqa: C416
-    for level in levels:
-        yield "oldest_proof_age_seconds", (level,), _age(asking.now, oldest.get(level))
+def _oldest_proofs(asking: Asking) -> Iterator[Sample]:
+    """By what has its turn; who has none yet counts from the day it was made."""
+    for level in rota.LEVELS:
+        mine = (Rota.repository_id == Repository.id) & (Rota.level == level)
+        oldest = asking.session.execute(
+            select(func.min(func.coalesce(Rota.passed_at, Repository.created_at)))
+            .select_from(Repository)
+            .outerjoin(Rota, mine)
+            .where(Repository.counts())
+        ).scalar_one()
+        yield "oldest_proof_age_seconds", (level,), _age(asking.now, oldest)
 
 
 def drills(asking: Asking) -> Iterator[Sample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -37,4 +38,6 @@ def may(settings: Settings) -> bool:
         wanted = settings.metrics_token.encode()
         return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), wanted)
     passed_on = any(name in request.headers for name in FORWARDED)
-    return not passed_on and is_loopback(request.remote_addr or "")
+    # A proxy on this machine need not say so: pages that others reach show nothing without a token.
+    public = settings.proxies > 0 or not is_loopback(urlsplit(settings.web).hostname or "")
+    return not public and not passed_on and is_loopback(request.remote_addr or "")

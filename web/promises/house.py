@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -189,8 +189,9 @@ def revision(look: Look) -> Seen:
     now = (pack.sha256, pack.effective, pack.revised)
     if not versions or versions[-1] != now:
         versions.append(now)
-    changes = [(old, new) for old, new in pairwise(versions) if new[0] != old[0]]
-    silent = [new for old, new in changes[-1:] if new[1:] == old[1:]]
+    # Of each text the dates that it had last: a new text may come before its new date.
+    texts = [list(same)[-1] for _, same in groupby(versions, key=lambda each: each[0])]
+    silent = [new for old, new in [*pairwise(texts)][-1:] if new[1:] == old[1:]]
     dates = {"effective": pack.effective, "revised": pack.revised, "versions": len(versions)}
     if silent:
         return added(Seen(broken=len(silent)), **dates)
