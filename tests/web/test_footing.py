@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.models import BackupRun
+from strongroom import heartbeats
 from strongroom.db import Role
 from strongroom.heartbeats import SILENT, Heartbeat
 from strongroom.looks import KEYS, Look
@@ -155,13 +156,20 @@ def test_a_worker_at_work_on_it_shows(runtime: Runtime, acme: Tenant, tmp_path: 
 
 def test_every_fault_has_words_and_the_page_shows_it(runtime: Runtime, clock: FakeClock) -> None:
     browser = signed_in(runtime, People(runtime).staff(StaffRole.OPERATOR)).client
+    clock.forward(hours=1)  # there was time to look at everything
     silent = browser.get("/tenants").text
+    with runtime.database.session(Role.OPERATOR) as session:
+        heartbeats.beat(session, "dispatcher")
+    unseen = browser.get("/tenants").text
     alive(runtime)
     after = browser.get("/tenants").text
 
     assert set(fault_words.FAULTS) == set(RANK)
     assert "There is no sign of the dispatcher." in silent
+    assert "Nobody has looked at" not in silent  # where nothing runs, that is what is said
+    assert "Nobody has looked at" in unseen
     assert "There is no sign of" not in after
+    assert "Nobody has looked at" not in after
 
 
 def test_what_a_fault_names_is_escaped() -> None:
