@@ -126,7 +126,7 @@ def test_an_old_picture_is_never_called_well(
     clock.forward(minutes=6)
     old = browser.get("/tenants").text
 
-    assert "is not known." not in new
+    assert "How the tenants stand is not known." not in new
     assert "How the tenants stand is not known." in old
 
 
